@@ -1,0 +1,108 @@
+/* pipeline/config.h - the pipeline file, read and typed.
+ *
+ * Is: every key of a version 1 file checked, typed and resolved, with its place kept for later messages. Is not: the
+ * running of it (run), what a technique thinks of a model (its `check`). What belongs to a later part of pare is
+ * refused by name and place. May use: base, plugin/param.h, model/zoo.h, sdk technique.h.
+ */
+#ifndef PARE_PIPELINE_CONFIG_H
+#define PARE_PIPELINE_CONFIG_H
+
+#include "base/json.h"
+#include "base/yaml.h"
+#include "model/zoo.h"
+#include "plugin/param.h"
+
+#include <pare/technique.h>
+
+/* The techniques there are; how they were loaded is the plugin layer's. All borrowed. */
+typedef struct pare_technique_set {
+    const pare_technique *(*find)(void *ctx, const char *id); /* NULL: unknown */
+    void *ctx;
+    const char *const *ids; /* every id find knows, in a stable order */
+    size_t n_ids;
+} pare_technique_set;
+
+static inline pare_param_table pare_technique_params(const pare_technique *t) {
+    return (pare_param_table){t->params, t->n_params, t->param_stride};
+}
+static inline pare_param_table pare_zoo_params(const pare_zoo_net *z) {
+    return (pare_param_table){z->params, z->n_params, (uint32_t)sizeof(pare_param)};
+}
+
+/* A model as a step's input or result: the pipeline's models[i] as it came in, or steps[i]'s result. */
+typedef struct pare_pipeline_ref {
+    enum { PARE_REF_MODEL, PARE_REF_STEP } kind;
+    uint32_t i;
+} pare_pipeline_ref;
+
+typedef struct pare_pipeline_model {
+    const char *name;
+    const pare_zoo_net *zoo; /* NULL: it comes from a file */
+    pare_params *with;       /* zoo: its arguments, defaults filled in */
+    const char *onnx;        /* NULL: it comes from the zoo. A path that opens from the current folder */
+    const char *weights;     /* zoo: a weight file, or NULL */
+    const char *const *reinit; /* globs of names that `weights` leaves as they are */
+    size_t n_reinit;
+    pare_pipeline_ref last;  /* what it is at the end: itself, or the last step that worked on it */
+    pare_span at, weights_at; /* of zoo's or onnx's value; of the value of weights */
+} pare_pipeline_model;
+
+typedef struct pare_pipeline_step {
+    const char *id;
+    const char *use;
+    const pare_technique *technique;
+    pare_params *with;       /* with->args goes to technique->create */
+    pare_pipeline_ref input;
+    uint32_t model;          /* models[]: whose line it works on */
+    pare_span at, use_at;    /* of the id; of the value of use */
+} pare_pipeline_step;
+
+typedef enum { PARE_OFF, PARE_ON, PARE_AUTO } pare_switch;
+
+typedef struct pare_pipeline {
+    const char *path;        /* as the user wrote it */
+    const char *dir;         /* its folder: relative paths start here */
+    const char *name;        /* safe as a file name */
+    uint64_t seed;           /* at most INT64_MAX */
+    const char *device;      /* "auto" or "cpu" */
+    pare_pipeline_model *models; /* at least one, in the file's order */
+    size_t n_models;
+    pare_pipeline_step *steps;   /* may be none: a copy */
+    size_t n_steps;
+    uint32_t main_model;     /* whose end result is the run's model.onnx: the last step's, else the first */
+    struct {
+        pare_pipeline_ref baseline; /* default: main_model as it came in */
+        const char *baseline_name;  /* the step's id or the model's name */
+        bool size, gzip;            /* metrics; default both */
+        pare_span at;
+    } report;
+    struct {
+        const char *dir;         /* a path that opens from the current folder; default runs/NAME beside the file */
+        const char *dir_written; /* as the file says, relative to the file */
+        bool dir_given;
+        pare_switch gzip;        /* PARE_ON or PARE_OFF */
+        pare_switch pack, external_data;
+        pare_span at;
+    } output;
+    pare_yaml *yaml; /* owned: places point into it */
+    pare_arena arena; /* owns everything above */
+} pare_pipeline;
+
+typedef struct pare_pipeline_opts {
+    pare_technique_set techniques;
+    const char *const *sets; /* "steps.pruned.with.sparsity=0.8", in order; borrowed for the call */
+    size_t n_sets;
+} pare_pipeline_opts;
+
+/* Reads, overrides, substitutes, validates. Reports as many errors as make sense in one go. On failure *out is NULL and
+ * the status PARE_EINVAL (or what reading the file gave). Free *out after the last diagnostic that may quote it. */
+pare_status pare_pipeline_open(const char *path, const pare_pipeline_opts *opts, pare_diags *d, pare_pipeline **out);
+void pare_pipeline_free(pare_pipeline *p); /* NULL is fine */
+
+/* "net" or "pruned": the name of what a reference points to. */
+const char *pare_pipeline_ref_name(const pare_pipeline *p, pare_pipeline_ref r);
+
+/* The file with everything resolved and every default filled in, for the lock. A new reference. */
+json_t *pare_pipeline_json(const pare_pipeline *p);
+
+#endif

@@ -1,0 +1,35 @@
+/* pipeline/measure.h - the numbers of one model: what inspect, compare and the report show.
+ *
+ * Is: sizes and counts of a model as it stands. Is not: accuracy, agreement or latency, which need execution.
+ * May use: base, model.
+ */
+#ifndef PARE_PIPELINE_MEASURE_H
+#define PARE_PIPELINE_MEASURE_H
+
+#include "base/json.h"
+#include "model/stats.h"
+
+enum { PARE_NOT_MEASURED = -1 }; /* written as null */
+
+typedef struct pare_metrics {
+    int64_t bytes, gzip_bytes, packed_bytes;
+    int64_t parameters, nonzero;
+    int64_t macs, macs_effective;
+} pare_metrics;
+
+pare_metrics pare_metrics_none(void);
+
+/* Everything but the bytes, from the model in memory. */
+pare_status pare_metrics_counts(pare_model *m, pare_diags *d, pare_metrics *out);
+/* The size of the model's file as pare writes it, and with `gzip` its size in a gzip file (zlib level 6). Nothing is
+ * written anywhere. */
+pare_status pare_metrics_stream(pare_model *m, bool gzip, pare_diags *d, pare_metrics *out);
+/* The same of a file that is there already. */
+pare_status pare_metrics_file(const char *path, bool gzip, pare_diags *d, pare_metrics *out);
+
+/* The keys of report.json's `metrics`; what was not measured is null. A new reference. */
+json_t *pare_metrics_json(const pare_metrics *m);
+/* A count as JSON: null when it is PARE_NOT_MEASURED. */
+json_t *pare_json_count(int64_t n);
+
+#endif

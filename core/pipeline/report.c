@@ -1,0 +1,154 @@
+/* pipeline/report.c - see report.h. */
+#include "pipeline/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+pare_report *pare_report_new(const pare_pipeline *p) {
+    pare_report *r = pare_xcalloc(1, sizeof *r);
+    r->pipeline = p;
+    r->input = pare_xcalloc(p->n_models, sizeof *r->input);
+    for (size_t i = 0; i < p->n_models; i++) r->input[i] = pare_metrics_none();
+    return r;
+}
+
+void pare_report_free(pare_report *r) {
+    if (!r) return;
+    for (size_t i = 0; i < r->steps.len; i++) json_decref(r->steps.data[i].notes);
+    for (size_t i = 0; i < r->outputs.len; i++) free(r->outputs.data[i].path);
+    pare_vec_free(&r->steps);
+    pare_vec_free(&r->outputs);
+    free(r->input);
+    free(r);
+}
+
+void pare_report_add_output(pare_report *r, const char *path, const char *sha256, uint64_t bytes) {
+    pare_report_output o = {.path = pare_xstrdup(path), .bytes = bytes};
+    memcpy(o.sha256, sha256, sizeof o.sha256);
+    pare_vec_push(&r->outputs, o);
+}
+
+const pare_metrics *pare_report_baseline(const pare_report *r) {
+    pare_pipeline_ref b = r->pipeline->report.baseline;
+    return b.kind == PARE_REF_MODEL ? &r->input[b.i] : &r->steps.data[b.i].metrics;
+}
+
+/* ---- report.json ---- */
+
+json_t *pare_report_json(const pare_report *r) {
+    const pare_pipeline *p = r->pipeline;
+    json_t *j = json_object(), *steps = json_array(), *outputs = json_array(), *inputs = json_object();
+    json_object_set_new(j, "name", pare_json_str(p->name));
+    json_object_set_new(j, "seed", json_integer((json_int_t)p->seed));
+    json_object_set_new(j, "baseline", pare_json_str(p->report.baseline_name));
+    json_object_set_new(j, "input", json_pack("{s:s, s:o}", "model", p->models[p->main_model].name, "metrics",
+                                              pare_metrics_json(&r->input[p->main_model])));
+    for (size_t i = 0; i < p->n_models; i++)
+        json_object_set_new(inputs, p->models[i].name, json_pack("{s:o}", "metrics", pare_metrics_json(&r->input[i])));
+    json_object_set_new(j, "inputs", inputs);
+    for (size_t i = 0; i < r->steps.len; i++) {
+        const pare_report_step *s = &r->steps.data[i];
+        json_t *o = json_object();
+        json_object_set_new(o, "id", pare_json_str(s->id));
+        json_object_set_new(o, "use", pare_json_str(s->use));
+        json_object_set_new(o, "model", pare_json_str(s->model));
+        json_object_set_new(o, "seconds", json_real(round(s->seconds * 1e6) / 1e6));
+        json_object_set_new(o, "metrics", pare_metrics_json(&s->metrics));
+        json_t *layers = json_object_get(s->notes, "layers"), *curves = json_object_get(s->notes, "curves");
+        json_t *notes = json_object_get(s->notes, "notes");
+        json_object_set_new(o, "layers", layers ? json_incref(layers) : json_array());
+        json_object_set_new(o, "curves", curves ? json_incref(curves) : json_object());
+        json_object_set_new(o, "notes", notes ? json_incref(notes) : json_object());
+        json_array_append_new(steps, o);
+    }
+    json_object_set_new(j, "steps", steps);
+    for (size_t i = 0; i < r->outputs.len; i++) {
+        const pare_report_output *o = &r->outputs.data[i];
+        json_array_append_new(outputs, json_pack("{s:o, s:s, s:I}", "path", pare_json_str(o->path), "sha256", o->sha256,
+                                                 "bytes", (json_int_t)o->bytes));
+    }
+    json_object_set_new(j, "outputs", outputs);
+    json_object_set_new(j, "seconds", json_real(round(r->seconds * 1e6) / 1e6));
+    json_object_set_new(j, "pare", json_string(PARE_VERSION));
+    return j;
+}
+
+/* ---- the table ---- */
+
+/* "6.09 MB  7.7x smaller" needs two columns; a lone dash where nothing was measured. */
+static void cell_bytes(pare_table *t, int64_t n, int64_t base) {
+    if (n < 0) {
+        pare_table_cell(t, "-");
+        return;
+    }
+    pare_sb b = {0};
+    pare_sb_bytes(&b, (uint64_t)n);
+    if (base > 0 && n > 0 && base != n) pare_sb_printf(&b, " (%.2fx)", (double)base / (double)n);
+    pare_table_cell(t, "%s", pare_sb_str(&b));
+    pare_sb_free(&b);
+}
+
+static void cell_count(pare_table *t, int64_t n) {
+    pare_sb b = {0};
+    if (n >= 0) pare_sb_count(&b, (uint64_t)n);
+    pare_table_cell(t, "%s", n >= 0 ? pare_sb_str(&b) : "-");
+    pare_sb_free(&b);
+}
+
+static void row(pare_table *t, const pare_report *r, const char *name, const char *use, const pare_metrics *m) {
+    const pare_metrics *base = pare_report_baseline(r);
+    int64_t base_gzip = base->gzip_bytes;
+    pare_table_cell(t, "%s", name);
+    pare_table_cell(t, "%s", use);
+    cell_bytes(t, m->bytes, base->bytes);
+    if (r->pipeline->report.gzip) cell_bytes(t, m->gzip_bytes, base_gzip);
+    cell_bytes(t, m->packed_bytes, base->bytes);
+    cell_count(t, m->parameters);
+    cell_count(t, m->nonzero);
+    if (m->parameters > 0)
+        pare_table_cell(t, "%.2f %%", 100.0 * (double)(m->parameters - m->nonzero) / (double)m->parameters);
+    else
+        pare_table_cell(t, "-");
+}
+
+void pare_report_print(const pare_report *r, const char *dir, FILE *out) {
+    const pare_pipeline *p = r->pipeline;
+    const char *heads[8] = {"step", "technique", ">model.onnx"};
+    size_t n = 3;
+    if (p->report.gzip) heads[n++] = ">gzip -6";
+    heads[n++] = ">packed";
+    heads[n++] = ">parameters";
+    heads[n++] = ">non-zero";
+    heads[n++] = ">zeros";
+    pare_table *t = pare_table_new(heads, n);
+    pare_table_rule(t);
+    for (size_t i = 0; i < p->n_models; i++) {
+        const pare_pipeline_model *m = &p->models[i];
+        row(t, r, m->name, m->zoo ? "(from the zoo)" : "(as it came in)", &r->input[i]);
+    }
+    for (size_t i = 0; i < r->steps.len; i++)
+        row(t, r, r->steps.data[i].id, r->steps.data[i].use, &r->steps.data[i].metrics);
+    fprintf(out, "%s, seed %llu, %.2f s\n\n", p->name, (unsigned long long)p->seed, r->seconds);
+    pare_table_print(t, 2, out);
+    pare_table_free(t);
+    fprintf(out, "\n  Factors in brackets: how many times smaller than %s's file%s.\n", p->report.baseline_name,
+            p->report.gzip ? " (gzip against its gzip)" : "");
+    bool packed = false;
+    for (size_t i = 0; i < r->steps.len; i++) packed = packed || r->steps.data[i].metrics.packed_bytes >= 0;
+    if (packed)
+        fprintf(out, "  packed: an ordinary .onnx of that size; runtimes unfold it as they load it (same outputs).\n");
+    fprintf(out, "\n  in %s/\n", dir);
+    const char *head[] = {"file", ">size", "sha256"};
+    t = pare_table_new(head, 3);
+    for (size_t i = 0; i < r->outputs.len; i++) {
+        pare_table_cell(t, "%s", r->outputs.data[i].path);
+        cell_bytes(t, (int64_t)r->outputs.data[i].bytes, 0);
+        pare_table_cell(t, "%.16s...", r->outputs.data[i].sha256);
+    }
+    pare_table_cell(t, "report.json");
+    pare_table_cell(t, " ");
+    pare_table_cell(t, "all of these numbers, and every layer's");
+    pare_table_print(t, 4, out);
+    pare_table_free(t);
+}

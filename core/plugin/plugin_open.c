@@ -1,0 +1,242 @@
+/* plugin/plugin_open.c - one candidate: the ELF header, dlopen, the version gate, what the plugin declares.
+ *
+ * The header and the segment table are read first: the system's loader says "invalid ELF header" of a text file and
+ * dies of SIGBUS on a truncated object. Is not: the search (plugin.c). May use: base, sdk, param.h.
+ */
+#include "plugin/plugin_open.h"
+
+#include "base/os.h"
+#include "plugin/param.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the file, before it is opened ---- */
+
+enum { ELF_IDENT = 16, ELF64_HEADER = 64, ELF64_SEGMENT = 56, ELF_TYPE_DYN = 3, ELF_CLASS_64 = 2, ELF_PT_LOAD = 1 };
+
+static uint64_t get(const unsigned char *p, size_t n, unsigned char order) {
+    uint64_t v = 0;
+    for (size_t i = 0; i < n; i++) v |= (uint64_t)p[order == 2 ? n - 1 - i : i] << (8 * i);
+    return v;
+}
+
+static bool is_elf(const unsigned char *h, size_t n) { return n >= 20 && memcmp(h, "\177ELF", 4) == 0; }
+
+static pare_elf_kind kind_of(const unsigned char *h) {
+    return (pare_elf_kind){true, h[4], h[5], (uint16_t)get(h + 18, 2, h[5])};
+}
+
+pare_elf_kind pare_elf_kind_own(void) {
+    pare_elf_kind kind = {0};
+    unsigned char head[20];
+    char *exe = pare_path_exe();
+    FILE *f = exe ? fopen(exe, "rb") : NULL;
+    if (f) {
+        size_t n = fread(head, 1, sizeof head, f);
+        if (is_elf(head, n)) kind = kind_of(head);
+        fclose(f);
+    }
+    free(exe);
+    return kind;
+}
+
+/* Numbers of the ELF specification's e_machine. */
+static const char *machine_name(uint16_t machine) {
+    switch (machine) {
+    case 3: return "x86 (32 bit)";
+    case 20: return "PowerPC";
+    case 21: return "PowerPC 64";
+    case 22: return "s390";
+    case 40: return "ARM (32 bit)";
+    case 62: return "x86-64";
+    case 183: return "AArch64";
+    case 243: return "RISC-V";
+    case 258: return "LoongArch";
+    default: return NULL;
+    }
+}
+
+static const char *machine_text(pare_arena *a, uint16_t machine) {
+    const char *name = machine_name(machine);
+    return name ? name : pare_arena_printf(a, "ELF machine %u", machine);
+}
+
+/* Do all segments lie within the file? Reads the 64-bit form alone; another is left to the system's loader. */
+static const char *segments_fit(FILE *f, const unsigned char *head, size_t n, uint64_t size, pare_arena *a) {
+    if (head[4] != ELF_CLASS_64) return NULL;
+    if (n < ELF64_HEADER) return pare_arena_printf(a, "truncated: %llu bytes are no ELF header", (unsigned long long)size);
+    uint64_t at = get(head + 32, 8, head[5]), entry = get(head + 54, 2, head[5]), count = get(head + 56, 2, head[5]);
+    uint64_t end;
+    if (entry < ELF64_SEGMENT || !pare_add_ok(at, entry * count, &end)) return "its ELF header is damaged";
+    for (uint64_t i = 0; i <= count; i++) {
+        if (i == count && end <= size) break;
+        unsigned char seg[ELF64_SEGMENT];
+        uint64_t need = end;
+        if (end <= size) {
+            if (fseek(f, (long)(at + i * entry), SEEK_SET) || fread(seg, 1, sizeof seg, f) != sizeof seg)
+                return "its segment table can't be read";
+            if (get(seg, 4, head[5]) != ELF_PT_LOAD) continue;
+            if (!pare_add_ok(get(seg + 8, 8, head[5]), get(seg + 32, 8, head[5]), &need)) need = UINT64_MAX;
+        }
+        if (need > size)
+            return pare_arena_printf(a, "truncated: it has %llu bytes, its segments reach to byte %llu",
+                                     (unsigned long long)size, (unsigned long long)need);
+    }
+    return NULL;
+}
+
+/* NULL: worth opening; else the reason. */
+static const char *look(const char *path, const pare_elf_kind *own, pare_arena *a) {
+    pare_path_kind what = pare_path_what(path);
+    if (what == PARE_PATH_NONE) return "a link to a file that doesn't exist";
+    if (what != PARE_PATH_FILE) return "not a regular file";
+    uint64_t size = 0;
+    FILE *f = fopen(path, "rb");
+    if (!f || !pare_file_size(path, &size)) {
+        const char *why = pare_arena_printf(a, "can't be read: %s", strerror(errno));
+        if (f) fclose(f);
+        return why;
+    }
+    unsigned char head[ELF64_HEADER];
+    size_t n = fread(head, 1, sizeof head, f);
+    const char *why = NULL;
+    if (size == 0) why = "an empty file";
+    else if (!is_elf(head, n)) why = "not an ELF file";
+    else {
+        pare_elf_kind kind = kind_of(head);
+        if (own->known && kind.machine != own->machine)
+            why = pare_arena_printf(a, "built for another machine: %s, this host is %s", machine_text(a, kind.machine),
+                                    machine_text(a, own->machine));
+        else if (own->known && (kind.class_ != own->class_ || kind.order != own->order))
+            why = pare_arena_printf(a, "built for another word size or byte order than this host");
+        else if (get(head + 16, 2, head[5]) != ELF_TYPE_DYN)
+            why = "an ELF file, but not a shared object";
+        else why = segments_fit(f, head, n, size, a);
+    }
+    fclose(f);
+    return why;
+}
+
+/* ---- dlopen's words made plain ---- */
+
+static const char *plain_dlerror(const char *path, const char *error, pare_arena *a) {
+    if (!error) return "the system's loader refused it without a reason";
+    static const char undefined[] = "undefined symbol: ", missing[] = ": cannot open shared object file";
+    const char *p = strstr(error, undefined);
+    if (p) {
+        p += sizeof undefined - 1;
+        size_t n = strcspn(p, " ,\n");
+        return pare_arena_printf(a, "needs the symbol %s, which neither it nor its libraries define",
+                                 pare_arena_strndup(a, p, n));
+    }
+    p = strstr(error, "version `");
+    const char *quote = p ? strchr(p + 9, '\'') : NULL;
+    if (quote && strstr(quote, "not found"))
+        return pare_arena_printf(a, "needs %s, which this system's libraries don't have",
+                                 pare_arena_strndup(a, p + 9, (size_t)(quote - p - 9)));
+    p = strstr(error, missing);
+    if (p && strncmp(error, path, strlen(path)) != 0)
+        return pare_arena_printf(a, "needs the library %s, which is not installed",
+                                 pare_arena_strndup(a, error, (size_t)(p - error)));
+    size_t n = strlen(path);
+    if (strncmp(error, path, n) == 0 && error[n] == ':') error += n + 1 + strspn(error + n + 1, " ");
+    return pare_arena_printf(a, "can't be opened: %s", error);
+}
+
+/* ---- what the plugin declares ---- */
+
+static bool id_char(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-'; }
+
+/* Lower-case words joined by dots, at least `words` of them, 64 bytes at most. */
+static bool id_ok(const char *id, unsigned words) {
+    if (!id || strlen(id) > 64) return false;
+    unsigned n = 1;
+    for (const char *p = id; *p; p++) {
+        bool start = p == id || p[-1] == '.';
+        if (*p == '.') n++;
+        if (*p == '.' ? start || !p[1] : start ? !(*p >= 'a' && *p <= 'z') : !id_char(*p)) return false;
+    }
+    return *id && n >= words;
+}
+
+static const char *text_or(const char *s, const char *otherwise) { return s && *s ? s : otherwise; }
+
+/* The fields every plugin of this major has: the smallest struct that may come. */
+enum { PLUGIN_MIN = sizeof(pare_plugin), TECHNIQUE_MIN = sizeof(pare_technique), PARAM_MIN = sizeof(pare_param) };
+
+static const char *check_technique(const pare_technique *t, pare_arena *a) {
+    if (t->size < TECHNIQUE_MIN)
+        return pare_arena_printf(a, "a technique's struct is too small: size %u, at least %u (set .size = sizeof)", t->size,
+                                 (unsigned)TECHNIQUE_MIN);
+    if (!id_ok(t->id, 2))
+        return pare_arena_printf(a, "bad technique id \"%s\": it takes lower-case words joined by dots, as in "
+                                    "\"prune.magnitude\"", t->id ? t->id : "(NULL)");
+    const char *what = !t->version || !*t->version   ? "version"
+                       : !t->summary || !*t->summary ? "summary"
+                       : !t->create                  ? "create"
+                       : !t->apply                   ? "apply"
+                                                     : NULL;
+    if (what) return pare_arena_printf(a, "technique %s has no %s", t->id, what);
+    if (t->flags) return pare_arena_printf(a, "technique %s sets flags 0x%x, which this host doesn't know", t->id, t->flags);
+    if (!t->n_params) return NULL;
+    if (!t->params) return pare_arena_printf(a, "technique %s has %u parameters but no table", t->id, t->n_params);
+    if (t->param_stride < PARAM_MIN)
+        return pare_arena_printf(a, "technique %s: param_stride is %u, at least %u (sizeof(pare_param))", t->id,
+                                 t->param_stride, (unsigned)PARAM_MIN);
+    char *wrong = pare_params_check((pare_param_table){t->params, t->n_params, t->param_stride});
+    if (!wrong) return NULL;
+    const char *why = pare_arena_printf(a, "bad parameter table of technique %s: %s", t->id, wrong);
+    free(wrong);
+    return why;
+}
+
+static const char *check_plugin(const pare_plugin *p, pare_arena *a) {
+    if (p->size < PLUGIN_MIN)
+        return pare_arena_printf(a, "its plugin struct is too small: size %u, at least %u (set .size = sizeof)", p->size,
+                                 (unsigned)PLUGIN_MIN);
+    if (p->abi_major != PARE_ABI_MAJOR)
+        return pare_arena_printf(a, "its struct says ABI %u, this host speaks %u", p->abi_major, PARE_ABI_MAJOR);
+    if (p->abi_minor > PARE_ABI_MINOR_LATEST)
+        return pare_arena_printf(a, "needs ABI %u.%u, this host speaks %u.%u: a newer pare is needed", p->abi_major,
+                                 p->abi_minor, PARE_ABI_MAJOR, PARE_ABI_MINOR_LATEST);
+    if (!id_ok(p->id, 1))
+        return pare_arena_printf(a, "bad plugin id \"%s\": it takes lower-case words, joined by dots",
+                                 text_or(p->id, p->id ? "" : "(NULL)"));
+    if (!p->version || !*p->version) return pare_arena_printf(a, "plugin %s has no version", p->id);
+    if (!p->techniques || !p->techniques[0]) return pare_arena_printf(a, "plugin %s offers nothing", p->id);
+    for (size_t i = 0; p->techniques[i]; i++) {
+        const char *why = check_technique(p->techniques[i], a);
+        for (size_t j = 0; !why && j < i; j++)
+            if (strcmp(p->techniques[j]->id, p->techniques[i]->id) == 0)
+                why = pare_arena_printf(a, "it offers technique %s twice", p->techniques[i]->id);
+        if (why) return why;
+    }
+    return NULL;
+}
+
+/* ---- the gate ---- */
+
+const pare_plugin *pare_plugin_open(const char *path, const pare_elf_kind *own, pare_arena *a, const char **reason) {
+    *reason = look(path, own, a);
+    if (*reason) return NULL;
+    char *error = NULL;
+    void *object = pare_dl_open(path, &error);
+    if (!object) {
+        *reason = plain_dlerror(path, error, a);
+        free(error);
+        return NULL;
+    }
+    pare_fn entry = pare_dl_sym(object, pare_arena_printf(a, "pare_plugin_v%d", PARE_ABI_MAJOR));
+    if (!entry) {
+        *reason = pare_arena_printf(a, "it does not export pare_plugin_v%d: not a pare plugin", PARE_ABI_MAJOR);
+        for (int v = 0; v <= 9; v++)
+            if (pare_dl_sym(object, pare_arena_printf(a, "pare_plugin_v%d", v)))
+                *reason = pare_arena_printf(a, "built for ABI %d, this host speaks %d", v, PARE_ABI_MAJOR);
+        return NULL;
+    }
+    const pare_plugin *plugin = ((const pare_plugin *(*)(void))entry)();
+    *reason = plugin ? check_plugin(plugin, a) : pare_arena_printf(a, "pare_plugin_v%d returned NULL", PARE_ABI_MAJOR);
+    return *reason ? NULL : plugin;
+}

@@ -1,0 +1,38 @@
+/* prune/options.h - the parameters of prune.unstructured: the table, and what it says as a struct.
+ *
+ * Is: everything that can be known without a model. Is not: about layers (plan.h). May use: the SDK, count.h.
+ */
+#ifndef PRUNE_OPTIONS_H
+#define PRUNE_OPTIONS_H
+
+#include "count.h"
+
+#include <pare/host.h>
+#include <pare/param.h>
+
+enum { PRUNE_N_PARAMS = 11 };
+extern const pare_param prune_params[PRUNE_N_PARAMS];
+
+/* One row of `layers`. */
+typedef struct prune_rule {
+    const pare_arg *match; /* the pattern, as an argument: pare.layers/1 takes it as it is */
+    bool skip;
+    double sparsity; /* used where m is 0 */
+    uint32_t n, m;   /* m 0: not N:M */
+} prune_rule;
+
+typedef struct prune_options {
+    bool has_sparsity; /* false: only N:M, or only rows of `layers` */
+    double sparsity;
+    uint32_t n, m; /* m 0: not N:M */
+    bool random, global, keep_first, keep_last, bake;
+    const pare_arg *ops, *include, *exclude;
+    uint64_t n_rules;
+    prune_rule rules[];
+} prune_options;
+
+/* From validated arguments, which must outlive it. Owned by the caller, freed with free(). On failure everything that
+ * is wrong has been reported. [run] */
+pare_status prune_options_new(const pare_host *host, const pare_arg *args, prune_options **out);
+
+#endif

@@ -1,0 +1,23 @@
+/* pare/technique.h - a component that changes a model: one step of a pipeline. May include: host.h, param.h. */
+#ifndef PARE_TECHNIQUE_H
+#define PARE_TECHNIQUE_H
+
+#include <pare/host.h>
+#include <pare/param.h>
+
+typedef struct pare_technique {
+    uint32_t size, flags;              /* flags: 0 */
+    const char *id, *version, *summary; /* [static] "prune.unstructured", "1.0.0", one sentence */
+    const pare_param *params;          /* [static] walked by param_stride, not by sizeof */
+    uint32_t n_params, param_stride;
+    /* [run] args: one per parameter, in order, valid until destroy. *self may stay NULL. */
+    pare_status (*create)(const pare_host *, const pare_arg *args, void **self);
+    /* [run] Optional: looks at the model, reports what is wrong or pointless, changes nothing. */
+    pare_status (*check)(void *self, const pare_host *, pare_model *);
+    /* [run] Changes the step's view of the model. On failure the host throws the view away. */
+    pare_status (*apply)(void *self, const pare_host *, pare_model *);
+    /* [run] Exactly once per successful create. Optional. */
+    void (*destroy)(void *self);
+} pare_technique;
+
+#endif
