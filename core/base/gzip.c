@@ -10,16 +10,16 @@
 #include <zlib.h>
 
 enum {
-    BLOCK = 256 * 1024,  /* part of the format we promise: another size gives other bytes */
-    WINDOW = 32 * 1024,  /* deflate looks back this far */
-    MAX_BLOCKS = 32,     /* in flight: bounds memory on machines with many cores */
+    BLOCK = 256 * 1024, /* part of the format we promise: another size gives other bytes */
+    WINDOW = 32 * 1024, /* deflate looks back this far */
+    MAX_BLOCKS = 32,    /* in flight: bounds memory on machines with many cores */
     LEVEL = 6,
 };
 
 typedef struct block {
     z_stream z;
-    bool ready;           /* z is initialised */
-    bool failed;          /* zlib had no memory */
+    bool ready;  /* z is initialised */
+    bool failed; /* zlib had no memory */
     unsigned char *out;
     size_t cap, len;
     uint32_t crc;

@@ -50,7 +50,8 @@ static void add_string(pare_sb *b, const char *s, size_t n) {
         } else if (c == 0xc2 && c1 < 0xa0) { /* C1 controls */
             pare_sb_printf(b, "\\u%04x", c1);
             i++;
-        } else if (c == 0xe2 && ((c1 == 0x80 && c2 >= 0xaa && c2 <= 0xae) || (c1 == 0x81 && c2 >= 0xa6 && c2 <= 0xa9))) {
+        } else if (c == 0xe2 &&
+                   ((c1 == 0x80 && c2 >= 0xaa && c2 <= 0xae) || (c1 == 0x81 && c2 >= 0xa6 && c2 <= 0xa9))) {
             pare_sb_printf(b, "\\u%04x", 0x2000u | (c1 & 0x3fu) << 6 | (c2 & 0x3fu)); /* bidirectional overrides */
             i += 2;
         } else {

@@ -206,7 +206,8 @@ static int remove_at(int at, const char *name, int depth) {
 pare_status pare_tree_remove(const char *path, pare_diags *d) {
     size_t n = trimmed(path);
     const char *base = pare_path_base(path);
-    if (!n || (n == 1 && *path == '/') || (is_dots(base) || strncmp(base, "../", 3) == 0 || strncmp(base, "./", 2) == 0))
+    if (!n || (n == 1 && *path == '/') ||
+        (is_dots(base) || strncmp(base, "../", 3) == 0 || strncmp(base, "./", 2) == 0))
         return pare_fail(d, PARE_EINVAL, "folder.remove", NULL, "\"%s\" can't be removed: name a folder", path);
     char *p = pare_xstrndup(path, n); /* "link/" would follow the link */
     int err = remove_at(AT_FDCWD, p, 0);
@@ -280,9 +281,9 @@ static char cpu_features[512], cpu_model[128];
 
 /* /proc/cpuinfo lists a feature only where the kernel saves its registers, which cpuid alone does not say. */
 static const char *const known_features[] = {
-    "amx_bf16", "amx_int8",    "amx_tile",    "asimd",       "asimddp",  "asimdhp",  "avx",     "avx2",
+    "amx_bf16",    "amx_int8",    "amx_tile",    "asimd",    "asimddp",  "asimdhp", "avx",      "avx2",
     "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx512bw", "avx512dq", "avx512f", "avx512vl", "avx_vnni",
-    "bf16",     "bmi2",        "f16c",        "fma",         "i8mm",     "sse4_2",   "sve",     "sve2"};
+    "bf16",        "bmi2",        "f16c",        "fma",      "i8mm",     "sse4_2",  "sve",      "sve2"};
 
 static bool has_word(const char *line, size_t n, const char *word) {
     size_t len = strlen(word);
@@ -374,7 +375,11 @@ static void on_signal(int sig) {
     int saved = errno;
     atomic_store(&cancelled, 1);
     if (atomic_fetch_add(&signals, 1) > 0) { /* asked twice: end as if we had never caught it */
+        sigset_t one;
+        sigemptyset(&one);
+        sigaddset(&one, sig);
         signal(sig, SIG_DFL);
+        sigprocmask(SIG_UNBLOCK, &one, NULL);
         raise(sig);
     }
     errno = saved;

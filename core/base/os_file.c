@@ -21,7 +21,8 @@ static const unsigned char nothing[1];
 
 static pare_status fail_read(pare_diags *d, const char *path, int err) {
     if (err == ENOENT || err == ENOTDIR)
-        return pare_fail_file(d, PARE_ENOTFOUND, path, "file.missing", "check the path; relative ones start at the "
+        return pare_fail_file(d, PARE_ENOTFOUND, path, "file.missing",
+                              "check the path; relative ones start at the "
                               "folder of the file that names them, or at the current one on the command line",
                               "there is no such file");
     return pare_fail_file(d, PARE_EIO, path, "file.read", NULL, "can't be read: %s", strerror(err));
@@ -152,7 +153,9 @@ struct pare_file_out {
 static pare_status fail_write(pare_file_out *f, int err, const char *hint) {
     if (f->st != PARE_OK) return f->st;
     f->st = pare_fail_file(f->d, PARE_EIO, f->path, "file.write",
-                           hint ? hint : err == ENOSPC || err == EDQUOT ? "make room, or name another folder" : NULL,
+                           hint                             ? hint
+                           : err == ENOSPC || err == EDQUOT ? "make room, or name another folder"
+                                                            : NULL,
                            "can't be written: %s", strerror(err));
     return f->st;
 }

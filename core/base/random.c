@@ -191,7 +191,7 @@ static void pairs_plain(const job *j, uint64_t first, uint64_t n) { pairs(j, fir
 #if defined(__x86_64__) && defined(__GNUC__)
 __attribute__((target("avx2"))) static void pairs_avx2(const job *j, uint64_t first, uint64_t n) { pairs(j, first, n); }
 __attribute__((target("avx2,avx512f,avx512dq,avx512vl"))) static void pairs_avx512(const job *j, uint64_t first,
-                                                                                 uint64_t n) {
+                                                                                   uint64_t n) {
     pairs(j, first, n);
 }
 #endif

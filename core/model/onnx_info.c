@@ -98,13 +98,17 @@ static void type_put(pare_sb *b, const pare_value *v, const pare_wire_field *old
     pare_sb_free(&tensor);
 }
 
-pare_bytes pare_onnx_value_info(pare_model *m, const pare_value *v) {
-    pare_arena scratch = {0};
-    pare_onnx_info old;
-    pare_onnx_info_read(&scratch, v->info, &old);
-    pare_arena_free(&scratch);
-    bool same_name = old.name.len == strlen(v->name) && memcmp(v->name, old.name.data ? old.name.data : (const unsigned char *)"", old.name.len) == 0;
-    if (v->info.len && !v->info_stale && same_name) return v->info;
+static bool name_is(pare_bytes wire, const char *name) {
+    pare_wire_field f;
+    const unsigned char *p = wire.data, *end = wire.data + wire.len;
+    bool same = false; /* the last one counts */
+    while (pare_wire_next(&p, end, &f) > 0)
+        if (f.number == INFO_NAME) same = f.len == strlen(name) && memcmp(f.data, name, f.len) == 0;
+    return same;
+}
+
+pare_bytes pare_onnx_info_bytes(pare_arena *a, const pare_value *v) {
+    if (v->info.len && !v->info_stale && name_is(v->info, v->name)) return v->info;
 
     pare_sb b = {0};
     pare_wire_put_len(&b, INFO_NAME, v->name, strlen(v->name));
@@ -116,10 +120,12 @@ pare_bytes pare_onnx_value_info(pare_model *m, const pare_value *v) {
         else if (f.number != INFO_NAME) pare_wire_put_field(&b, &f);
     }
     if (retype && v->dtype != PARE_DTYPE_UNKNOWN) type_put(&b, v, type.data ? &type : NULL);
-    pare_bytes out = {pare_arena_memdup(&m->arena, b.data, b.len), b.len};
+    pare_bytes out = {pare_arena_memdup(a, b.data, b.len), b.len};
     pare_sb_free(&b);
     return out;
 }
+
+pare_bytes pare_onnx_value_info(pare_model *m, const pare_value *v) { return pare_onnx_info_bytes(&m->arena, v); }
 
 /* ---- sparse tensors ---- */
 

@@ -53,6 +53,9 @@ typedef struct pare_onnx_info {
 } pare_onnx_info;
 void pare_onnx_info_read(pare_arena *a, pare_bytes wire, pare_onnx_info *out);
 
+/* pare_onnx_value_info, in an arena of the caller's. */
+pare_bytes pare_onnx_info_bytes(pare_arena *a, const pare_value *v);
+
 /* Fills all but `value`; *name is the sparse tensor's (that of its values). false: it has none, or its dims are wrong. */
 bool pare_onnx_sparse_read(pare_arena *a, pare_bytes wire, pare_bytes *name, pare_sparse *out);
 

@@ -6,8 +6,8 @@
 /* ---- windows ---- */
 
 typedef struct window {
-    int32_t n;                  /* spatial dims */
-    int64_t k[PARE_RANK_MAX];   /* kernel; -1: not known */
+    int32_t n;                /* spatial dims */
+    int64_t k[PARE_RANK_MAX]; /* kernel; -1: not known */
     int64_t s[PARE_RANK_MAX], d[PARE_RANK_MAX];
     int64_t p[2 * PARE_RANK_MAX]; /* begins, then ends */
     enum { PAD_EXPLICIT, PAD_VALID, PAD_SAME } pad;
@@ -50,8 +50,8 @@ static int64_t window_reach(const window *w, int32_t i) {
 }
 
 static pare_status too_large(pare_infer_ctx *c, int32_t i) {
-    return pare_infer_fail(c, "model.attribute", "kernel, pads or strides of spatial dim %d are too large to compute with",
-                           i);
+    return pare_infer_fail(c, "model.attribute",
+                           "kernel, pads or strides of spatial dim %d are too large to compute with", i);
 }
 
 /* How often the window fits along spatial dim i. */
@@ -80,7 +80,8 @@ static pare_status window_dim(pare_infer_ctx *c, const window *w, int32_t i, par
         if (__builtin_mul_overflow(steps, s, &start) || start >= in.value + w->p[i]) steps--;
     }
     if (steps < -1 && in.value > 0)
-        return pare_infer_fail(c, "model.shape", "a window of %lld does not fit into spatial dim %d: %lld with pads %lld",
+        return pare_infer_fail(c, "model.shape",
+                               "a window of %lld does not fit into spatial dim %d: %lld with pads %lld",
                                (long long)reach, i, (long long)in.value, (long long)pads);
     *out = pare_dim_of(steps < 0 ? 0 : steps + 1);
     return PARE_OK;
@@ -98,15 +99,13 @@ static pare_status conv_shape(pare_infer_ctx *c, const pare_shape *x, const pare
                                "the input is %s and the weight %s, both must have the same number of dims, at least 3",
                                pare_shape_text(c, x), pare_shape_text(c, w));
     int64_t group = pare_node_attr_int(c->node, "group", 1), want;
-    if (group < 1)
-        return pare_infer_fail(c, "model.attribute", "group is %lld, allowed is 1 and up", (long long)group);
+    if (group < 1) return pare_infer_fail(c, "model.attribute", "group is %lld, allowed is 1 and up", (long long)group);
     pare_dim per_group = w->ndim >= 0 ? w->d[1] : pare_dim_of(-1);
     if (pare_dim_known(per_group) && __builtin_mul_overflow(per_group.value, group, &want)) return too_large(c, 0);
     if (x->ndim >= 0 && pare_dim_known(x->d[1]) && pare_dim_known(per_group) && x->d[1].value != want)
-        return pare_infer_fail(c, "model.shape",
-                               "the input %s has %lld channels, the weight %s with group %lld takes %lld",
-                               pare_shape_text(c, x), (long long)x->d[1].value, pare_shape_text(c, w), (long long)group,
-                               (long long)want);
+        return pare_infer_fail(
+            c, "model.shape", "the input %s has %lld channels, the weight %s with group %lld takes %lld",
+            pare_shape_text(c, x), (long long)x->d[1].value, pare_shape_text(c, w), (long long)group, (long long)want);
     pare_dim oc = w->ndim >= 0 ? w->d[0] : pare_dim_of(-1);
     if (pare_dim_known(oc) && oc.value % group)
         return pare_infer_fail(c, "model.shape", "the weight %s makes %lld channels, which %lld groups don't divide",
@@ -198,10 +197,8 @@ pare_status pare_rule_conv_transpose(pare_infer_ctx *c) {
                                "the input is %s and the weight %s, both must have the same number of dims, at least 3",
                                pare_shape_text(c, &x), pare_shape_text(c, &w));
     int64_t group = pare_node_attr_int(c->node, "group", 1);
-    if (group < 1)
-        return pare_infer_fail(c, "model.attribute", "group is %lld, allowed is 1 and up", (long long)group);
-    if (x.ndim >= 0 && w.ndim >= 0 && pare_dim_known(x.d[1]) && pare_dim_known(w.d[0]) &&
-        x.d[1].value != w.d[0].value)
+    if (group < 1) return pare_infer_fail(c, "model.attribute", "group is %lld, allowed is 1 and up", (long long)group);
+    if (x.ndim >= 0 && w.ndim >= 0 && pare_dim_known(x.d[1]) && pare_dim_known(w.d[0]) && x.d[1].value != w.d[0].value)
         return pare_infer_fail(c, "model.shape", "the input %s has %lld channels, the weight %s takes %lld",
                                pare_shape_text(c, &x), (long long)x.d[1].value, pare_shape_text(c, &w),
                                (long long)w.d[0].value);

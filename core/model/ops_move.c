@@ -10,12 +10,13 @@ static pare_dim dim_of_number(pare_number e) {
 /* ---- Concat, Split ---- */
 
 pare_status pare_rule_concat(pare_infer_ctx *c) {
-    pare_shape y, x;
+    pare_shape y = {.ndim = -1}, x;
     int32_t axis = 0;
-    pare_infer_in(c, 0, &y);
-    pare_infer_out_unknown(c, 0, y.dtype);
-    for (uint32_t i = 1; i < c->node->n_in; i++) {
+    bool open = false; /* an input of unknown rank hides how much it adds */
+    pare_infer_out_unknown(c, 0, pare_infer_dtype(c, 0));
+    for (uint32_t i = 0; i < c->node->n_in; i++) {
         pare_infer_in(c, i, &x);
+        open = open || x.ndim < 0;
         if (y.ndim < 0) y = x;
     }
     if (y.ndim < 0) return PARE_OK;
@@ -24,10 +25,7 @@ pare_status pare_rule_concat(pare_infer_ctx *c) {
     pare_dim sum = pare_dim_of(0);
     for (uint32_t i = 0; i < c->node->n_in; i++) {
         pare_infer_in(c, i, &x);
-        if (x.ndim < 0) {
-            sum = pare_dim_add(pare_dim_of(-1), pare_dim_of(-1));
-            continue;
-        }
+        if (x.ndim < 0) continue;
         bool fits = x.ndim == y.ndim;
         for (int32_t k = 0; k < y.ndim && fits; k++)
             if (k != axis) fits = pare_dim_merge(&y.d[k], x.d[k]);
@@ -36,11 +34,7 @@ pare_status pare_rule_concat(pare_infer_ctx *c) {
                                    pare_shape_text(c, &x), pare_shape_text(c, &y), axis);
         sum = pare_dim_add(sum, x.d[axis]);
     }
-    for (uint32_t i = 0; i < c->node->n_in; i++) { /* an unknown rank hides how much it adds */
-        pare_infer_in(c, i, &x);
-        if (x.ndim < 0) sum = pare_dim_of(-1);
-    }
-    y.d[axis] = sum;
+    y.d[axis] = open ? pare_dim_of(-1) : sum;
     pare_infer_out_shape(c, 0, pare_infer_dtype(c, 0), &y);
     return PARE_OK;
 }
@@ -75,8 +69,9 @@ pare_status pare_rule_split(pare_infer_ctx *c) {
                 return pare_infer_fail(c, "model.shape", "split size %zu is %lld, allowed is 0 and up", i,
                                        (long long)sizes[i]);
         if (n_sizes != n || (pare_dim_known(whole) && sum != whole.value))
-            return pare_infer_fail(c, "model.shape", "%zu split sizes with the sum %lld for %u outputs of %s along dim %d",
-                                   n_sizes, (long long)sum, n, pare_shape_text(c, &x), axis);
+            return pare_infer_fail(c, "model.shape",
+                                   "%zu split sizes with the sum %lld for %u outputs of %s along dim %d", n_sizes,
+                                   (long long)sum, n, pare_shape_text(c, &x), axis);
     }
     /* equal parts; the last may be smaller from opset 18 on */
     int64_t parts = pare_node_attr_int(c->node, "num_outputs", n), part = -1;
@@ -101,14 +96,20 @@ pare_status pare_rule_split(pare_infer_ctx *c) {
 
 /* ---- Slice ---- */
 
-/* How many of 0..dim-1 lie on the way from start to end. */
+static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
+
+/* How many of 0..dim-1 lie on the way from start to end; negative ones count from the end. */
 static int64_t slice_count(int64_t dim, int64_t start, int64_t end, int64_t step) {
-    if (start < 0) start = start < -dim ? -1 : start + dim; /* -1: before the first */
-    if (end < 0) end = end < -dim ? -1 : end + dim;
-    int64_t lo = step > 0 ? 0 : -1, hi = step > 0 ? dim : dim - 1;
-    start = start < (step > 0 ? 0 : 0) && step > 0 ? 0 : start > hi ? hi : start;
-    end = end < lo ? lo : end > hi ? hi : end;
-    if (step > 0) return end > start ? (end - start - 1) / step + 1 : 0;
+    if (dim == 0) return 0;
+    if (start < 0) start += dim;
+    if (end < 0) end += dim;
+    if (step > 0) {
+        start = clamp(start, 0, dim);
+        end = clamp(end, 0, dim);
+        return end > start ? (end - start - 1) / step + 1 : 0;
+    }
+    start = clamp(start, 0, dim - 1);
+    end = clamp(end, -1, dim - 1);
     if (step == INT64_MIN) return start > end;
     return start > end ? (start - end - 1) / -step + 1 : 0;
 }
@@ -151,9 +152,11 @@ pare_status pare_rule_slice(pare_infer_ctx *c) {
     }
     if ((n_starts >= 0 && n_starts != n) || (n_ends >= 0 && n_ends != n) || (n_axes >= 0 && n_axes != n) ||
         (n_steps >= 0 && n_steps != n) || (!has_axes && n > x.ndim))
-        return pare_infer_fail(c, "model.shape", "starts, ends, axes and steps have %lld, %lld, %lld and %lld numbers "
-                               "(-1: not constant or left out) for the input %s", (long long)n_starts, (long long)n_ends,
-                               (long long)n_axes, (long long)n_steps, pare_shape_text(c, &x));
+        return pare_infer_fail(c, "model.shape",
+                               "starts, ends, axes and steps have %lld, %lld, %lld and %lld numbers "
+                               "(-1: not constant or left out) for the input %s",
+                               (long long)n_starts, (long long)n_ends, (long long)n_axes, (long long)n_steps,
+                               pare_shape_text(c, &x));
     for (int64_t i = 0; i < n; i++) {
         int32_t at = (int32_t)i;
         if (has_axes) {
@@ -213,8 +216,8 @@ pare_status pare_rule_gather_nd(pare_infer_ctx *c) {
     int64_t batch = pare_node_attr_int(c->node, "batch_dims", 0), from;
     if (x.ndim < 1 || k.ndim < 1 || !pare_dim_known(k.d[k.ndim - 1]) || batch < 0) return PARE_OK;
     if (__builtin_add_overflow(batch, k.d[k.ndim - 1].value, &from) || from > x.ndim)
-        return pare_infer_fail(c, "model.shape", "indices %s pick more dims than the data %s has", pare_shape_text(c, &k),
-                               pare_shape_text(c, &x));
+        return pare_infer_fail(c, "model.shape", "indices %s pick more dims than the data %s has",
+                               pare_shape_text(c, &k), pare_shape_text(c, &x));
     for (int32_t i = 0; i + 1 < k.ndim; i++) pare_shape_grow(&y, k.d[i]);
     for (int32_t i = (int32_t)from; i < x.ndim; i++) pare_shape_grow(&y, x.d[i]);
     pare_infer_out_shape(c, 0, x.dtype, &y);
@@ -261,7 +264,8 @@ pare_status pare_rule_tile(pare_infer_ctx *c) {
                                pare_shape_text(c, &x), x.ndim);
     for (int32_t i = 0; i < x.ndim; i++) {
         if (k && k->e[i].known && k->e[i].v < 0)
-            return pare_infer_fail(c, "model.shape", "repeats[%d] is %lld, allowed is 0 and up", i, (long long)k->e[i].v);
+            return pare_infer_fail(c, "model.shape", "repeats[%d] is %lld, allowed is 0 and up", i,
+                                   (long long)k->e[i].v);
         x.d[i] = k ? pare_dim_mul(x.d[i], dim_of_number(k->e[i])) : pare_dim_of(-1);
     }
     pare_infer_out_shape(c, 0, x.dtype, &x);
@@ -319,7 +323,8 @@ static pare_dim scaled(pare_dim in, float scale) {
 
 static pare_status scale_all(pare_infer_ctx *c, pare_shape *x, const float *v, size_t n, const int64_t *axes) {
     for (size_t i = 0; i < n; i++) {
-        if (!(v[i] > 0)) return pare_infer_fail(c, "model.shape", "scale %zu is %g, allowed is above 0", i, (double)v[i]);
+        if (!(v[i] > 0))
+            return pare_infer_fail(c, "model.shape", "scale %zu is %g, allowed is above 0", i, (double)v[i]);
         x->d[axes[i]] = scaled(x->d[axes[i]], v[i]);
     }
     pare_infer_out_shape(c, 0, x->dtype, x);
@@ -359,8 +364,7 @@ pare_status pare_rule_resize(pare_infer_ctx *c) {
     if (sizes) {
         if ((st = count_fits(c, &x, "sizes", sizes->n, n_axes))) return st;
         bool stretch = !policy || (policy->s.len == 7 && memcmp(policy->s.data, "stretch", 7) == 0);
-        for (int64_t i = 0; i < n_axes; i++)
-            x.d[axes[i]] = stretch ? dim_of_number(sizes->e[i]) : pare_dim_of(-1);
+        for (int64_t i = 0; i < n_axes; i++) x.d[axes[i]] = stretch ? dim_of_number(sizes->e[i]) : pare_dim_of(-1);
         pare_infer_out_shape(c, 0, x.dtype, &x);
         return PARE_OK;
     }

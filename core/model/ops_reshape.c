@@ -16,7 +16,8 @@ pare_status pare_rule_flatten(pare_infer_ctx *c) {
     if (x.ndim >= 0) {
         int64_t axis = pare_node_attr_int(c->node, "axis", 1);
         if (axis < -x.ndim || axis > x.ndim)
-            return pare_infer_fail(c, "model.attribute", "axis is %lld, but there are %d dims", (long long)axis, x.ndim);
+            return pare_infer_fail(c, "model.attribute", "axis is %lld, but there are %d dims", (long long)axis,
+                                   x.ndim);
         int32_t at = (int32_t)(axis < 0 ? axis + x.ndim : axis);
         y.d[0] = product(&x, 0, at);
         y.d[1] = product(&x, at, x.ndim);
@@ -72,7 +73,8 @@ static pare_status reshape_rest(pare_infer_ctx *c, const pare_shape *x, pare_sha
     if (in.n == 1 && in.known == out.known) y->d[at] = in.open[0];
     if (in.n) return PARE_OK;
     if (in.known % out.known)
-        return pare_infer_fail(c, "model.shape", "the input %s has %lld elements, which %lld of the target don't divide",
+        return pare_infer_fail(c, "model.shape",
+                               "the input %s has %lld elements, which %lld of the target don't divide",
                                pare_shape_text(c, x), (long long)in.known, (long long)out.known);
     y->d[at] = pare_dim_of(in.known / out.known);
     return PARE_OK;
@@ -195,9 +197,10 @@ pare_status pare_rule_squeeze(pare_infer_ctx *c) {
                                        (long long)axes[i], pare_shape_text(c, &x));
             drop[axes[i]] = true;
         }
-        for (int32_t i = 0; i < x.ndim && n < 0; i++) {
+        for (int32_t i = 0; i < x.ndim && n < 1; i++) {
             if (!pare_dim_known(x.d[i])) return PARE_OK; /* may be 1 */
             drop[i] = x.d[i].value == 1;
+            if (drop[i] && n == 0) return PARE_OK; /* runtimes differ on an empty list: none, or all that are 1 */
         }
         for (int32_t i = 0; i < x.ndim; i++)
             if (!drop[i]) pare_shape_grow(&y, x.d[i]);
@@ -254,7 +257,7 @@ static pare_status divide(pare_infer_ctx *c, const pare_shape *x, int32_t i, int
 
 pare_status pare_rule_depth_to_space(pare_infer_ctx *c) {
     pare_shape x;
-    int64_t b, bb;
+    int64_t b = 1, bb = 1;
     pare_infer_in(c, 0, &x);
     pare_infer_out_unknown(c, 0, x.dtype);
     pare_status st = block_size(c, &x, &b, &bb);
@@ -268,7 +271,7 @@ pare_status pare_rule_depth_to_space(pare_infer_ctx *c) {
 
 pare_status pare_rule_space_to_depth(pare_infer_ctx *c) {
     pare_shape x;
-    int64_t b, bb;
+    int64_t b = 1, bb = 1;
     pare_infer_in(c, 0, &x);
     pare_infer_out_unknown(c, 0, x.dtype);
     pare_status st = block_size(c, &x, &b, &bb);

@@ -117,7 +117,8 @@ pare_status pare_infer_attr_ints(pare_infer_ctx *c, const char *name, size_t n, 
     if (a->type != PARE_ATTR_INTS)
         return pare_infer_fail(c, "model.attribute", "attribute %s is not a list of ints", name);
     if (a->n != n)
-        return pare_infer_fail(c, "model.attribute", "attribute %s has %zu numbers, its input needs %zu", name, a->n, n);
+        return pare_infer_fail(c, "model.attribute", "attribute %s has %zu numbers, its input needs %zu", name, a->n,
+                               n);
     for (size_t i = 0; i < n; i++) {
         if (a->ints[i] < lo)
             return pare_infer_fail(c, "model.attribute", "attribute %s has the value %lld, allowed is %lld and up",
@@ -250,7 +251,8 @@ pare_dim pare_dim_mul(pare_dim a, pare_dim b) {
     if (a.value == 0 || b.value == 0) return pare_dim_of(0);
     if (a.value == 1) return b;
     if (b.value == 1) return a;
-    if (!pare_dim_known(a) || !pare_dim_known(b) || __builtin_mul_overflow(a.value, b.value, &r)) return pare_dim_of(-1);
+    if (!pare_dim_known(a) || !pare_dim_known(b) || __builtin_mul_overflow(a.value, b.value, &r))
+        return pare_dim_of(-1);
     return pare_dim_of(r);
 }
 
@@ -258,7 +260,8 @@ pare_dim pare_dim_add(pare_dim a, pare_dim b) {
     int64_t r;
     if (a.value == 0) return b;
     if (b.value == 0) return a;
-    if (!pare_dim_known(a) || !pare_dim_known(b) || __builtin_add_overflow(a.value, b.value, &r)) return pare_dim_of(-1);
+    if (!pare_dim_known(a) || !pare_dim_known(b) || __builtin_add_overflow(a.value, b.value, &r))
+        return pare_dim_of(-1);
     return pare_dim_of(r);
 }
 

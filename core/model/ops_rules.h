@@ -34,7 +34,9 @@ typedef struct pare_infer_run {
     const pare_numbers **numbers; /* [value id], where computed */
     int32_t *old_ndim;            /* [value id]: what value->dims held before, so that equal dims are not stored again */
     size_t n_values;
-    size_t errors, warnings;
+    size_t errors, warnings; /* reported */
+    bool failed;             /* the main graph contradicts itself */
+    uint32_t bad_dtype, rule_dtype; /* of the node at hand: a value whose declared dtype is not what the rule says */
     uint32_t depth; /* of subgraphs; contradictions in there are no errors: a branch may be one that is never taken */
 } pare_infer_run;
 

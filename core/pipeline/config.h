@@ -40,7 +40,8 @@ typedef struct pare_pipeline_model {
     const pare_zoo_net *zoo; /* NULL: it comes from a file */
     pare_params *with;       /* zoo: its arguments, defaults filled in */
     const char *onnx;        /* NULL: it comes from the zoo. A path that opens from the current folder */
-    const char *weights;     /* zoo: a weight file, or NULL */
+    const char *weights;     /* zoo: a weight file, or NULL. Likewise */
+    const char *file_written; /* onnx or weights as the file says, or NULL */
     const char *const *reinit; /* globs of names that `weights` leaves as they are */
     size_t n_reinit;
     pare_pipeline_ref last;  /* what it is at the end: itself, or the last step that worked on it */

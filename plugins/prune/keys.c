@@ -178,28 +178,39 @@ static uint64_t scale_index(const prune_source *s, uint64_t i) {
     return (line / s->dim * s->scale_dim + channel / s->block) * s->inner + i % s->inner;
 }
 
+/* How many elements from i on have the same scale. */
+static uint64_t scale_run(const prune_source *s, uint64_t i) {
+    if (s->scale_dim == 1 && !s->blocked) return s->count - i;
+    if (!s->blocked) return s->inner - i % s->inner;
+    if (s->inner != 1) return 1;
+    const uint64_t channel = i % s->dim, in_block = s->block - channel % s->block;
+    return in_block < s->dim - channel ? in_block : s->dim - channel;
+}
+
 static void dequantized(const prune_source *s, uint64_t first, uint32_t n, uint64_t *key) {
-    const bool is_float = pare_dtype_kind(s->dtype) == 'f';
-    uint64_t at = UINT64_MAX;
-    double scale = 0;
-    int64_t zero = 0;
+    const bool is_float = pare_dtype_kind(s->dtype) == 'f', is_int8 = s->dtype == PARE_INT8;
     if (is_float) narrow(s->dtype, s->bits, s->data, first, n, key);
-    for (uint32_t i = 0; i < n; i++) {
-        const uint64_t index = scale_index(s, first + i);
-        if (index != at) {
-            at = index;
-            scale = float_at(s->scale_dtype, s->scale, index);
-            zero = s->zero ? integer_at(s->dtype, s->bits, s->zero, index) : 0;
-        }
-        double value;
+    for (uint32_t i = 0; i < n;) {
+        const uint64_t at = first + i, index = scale_index(s, at), run = scale_run(s, at);
+        const uint32_t end = run < n - i ? i + (uint32_t)run : n;
+        const double scale = float_at(s->scale_dtype, s->scale, index);
+        const int64_t zero = s->zero ? integer_at(s->dtype, s->bits, s->zero, index) : 0;
         if (is_float) {
-            value = value_of(s->dtype, key[i]);
+            for (; i < end; i++) key[i] = bits_of(value_of(s->dtype, key[i]) * scale);
+        } else if (is_int8 || s->dtype == PARE_UINT8) { /* the usual ones */
+            const uint8_t *q = s->data + first;
+            for (; i < end; i++) {
+                const int32_t v = (is_int8 ? (int32_t)(int8_t)q[i] : (int32_t)q[i]) - (int32_t)zero;
+                key[i] = bits_of((double)(v < 0 ? -v : v) * scale);
+            }
         } else {
-            const int64_t q = integer_at(s->dtype, s->bits, s->data, first + i) - zero;
-            value = (double)(q < 0 ? -q : q);
+            for (; i < end; i++) {
+                const int64_t v = integer_at(s->dtype, s->bits, s->data, first + i) - zero;
+                key[i] = bits_of((double)(v < 0 ? -v : v) * scale);
+            }
         }
-        key[i] = bits_of(value * scale) & 0x7FFFFFFFFFFFFFFFu;
     }
+    for (uint32_t i = 0; i < n; i++) key[i] &= 0x7FFFFFFFFFFFFFFFu; /* a NaN may come with a sign */
 }
 
 void prune_magnitudes(const prune_source *s, uint64_t first, uint32_t n, uint64_t *key) {
@@ -242,8 +253,18 @@ void prune_zero(const prune_source *s, uint64_t first, uint32_t n, const uint8_t
     }
     if (s->zero) {
         const uint32_t bytes = s->bits / 8;
-        for (uint32_t i = 0; i < n; i++)
-            if (gone[i]) memcpy(s->data + (first + i) * bytes, s->zero + scale_index(s, first + i) * bytes, bytes);
+        for (uint32_t i = 0; i < n;) {
+            const uint64_t at = first + i, run = scale_run(s, at);
+            const uint32_t end = run < n - i ? i + (uint32_t)run : n;
+            const uint8_t *zero = s->zero + scale_index(s, at) * bytes;
+            if (bytes == 1) {
+                uint8_t *w = s->data + first;
+                for (; i < end; i++) w[i] = gone[i] ? *zero : w[i];
+            } else {
+                for (; i < end; i++)
+                    if (gone[i]) memcpy(s->data + (first + i) * bytes, zero, bytes);
+            }
+        }
         return;
     }
     switch (s->bits) {

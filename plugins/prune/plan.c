@@ -26,7 +26,7 @@ static pare_status nothing(const finder *f) {
         const int n = snprintf(text + at, sizeof text - at, "%s%s", i ? ", " : "", f->o->ops->u.list[i].u.s);
         at += n > 0 ? (size_t)n : 0;
     }
-    char message[320];
+    char message[400];
     (void)snprintf(message, sizeof message, "no layer to prune: the model has no node of %s with constant weights",
                    text);
     PARE_REPORT(f->host, PARE_ERROR, .code = "prune.no-layers", .message = message, .param = "ops",

@@ -22,7 +22,8 @@ static pare_status take(prune_borrow *b, uint32_t tensor, uint32_t mode, pare_vi
 
 static void *start(const pare_view *v) { return (uint8_t *)v->data + v->byte_offset; }
 
-/* block_size of the DequantizeLinear behind a value, seen through Identity and Transpose; 0: not there. */
+/* block_size of the DequantizeLinear that takes a value, perhaps through Identity; 0: not there. Behind a Transpose the
+ * scales lie in another order than the weights: not looked for. */
 static uint64_t block_size(const pare_graph_api *graph, const pare_host *host, pare_model *model, uint32_t value,
                            int depth) {
     uint32_t node, slot;
@@ -34,7 +35,7 @@ static uint64_t block_size(const pare_graph_api *graph, const pare_host *host, p
             if (graph->attr_get(host, model, node, "block_size", &a) == PARE_OK && a.type == PARE_ATTRIBUTE_INT &&
                 a.i > 0)
                 return (uint64_t)a.i;
-        } else if ((strcmp(info.op_type, "Identity") == 0 || strcmp(info.op_type, "Transpose") == 0) && info.n_out) {
+        } else if (strcmp(info.op_type, "Identity") == 0 && info.n_out) {
             const uint64_t found = block_size(graph, host, model, info.out[0], depth - 1);
             if (found) return found;
         }
@@ -68,7 +69,6 @@ static pare_status set_axis(prune_borrow *b, const prune_task *t, const pare_vie
     uint64_t block = 0;
     if (graph && b->tensors->info(b->host, b->model, t->layer.tensor, &info) == PARE_OK && info.value)
         block = block_size(graph, b->host, b->model, info.value, 8);
-    if (!block && scales && dim % scales == 0) block = dim / scales;
     if (!block || (dim + block - 1) / block != scales)
         return refuse(b->host, t, "block_size does not fit the scale's shape");
     prune_source_axis(&b->source, dim, inner, block, scales);

@@ -80,6 +80,14 @@ static inline const char *pare_dtype_name(uint32_t dtype) {
     }
 }
 
+/* Bytes that `count` elements take, sub-byte dtypes packed; UINT64_MAX where that is no number of bytes (strings, unknown
+ * dtypes, overflow). */
+static inline uint64_t pare_nbytes(uint32_t dtype, uint64_t count) {
+    uint64_t bits = pare_dtype_bits(dtype);
+    if (!bits || count > (UINT64_MAX - 7) / bits) return UINT64_MAX;
+    return (count * bits + 7) / 8;
+}
+
 /* DLPack's device types. */
 enum { PARE_DEVICE_CPU = 1, PARE_DEVICE_CUDA = 2 };
 

@@ -83,8 +83,8 @@ static unsigned char *text(size_t n) {
 static void test_round_trip(void **state) {
     (void)state;
     enum { BLOCK = 256 * 1024 };
-    static const size_t sizes[] = {0,         1,         100,           32767,         32768,        32769, BLOCK - 1, BLOCK,
-                                   BLOCK + 1, 2 * BLOCK, 4 * BLOCK - 1, 4 * BLOCK + 1, 6 * BLOCK + 5};
+    static const size_t sizes[] = {0,     1,         100,       32767,         32768,         32769,        BLOCK - 1,
+                                   BLOCK, BLOCK + 1, 2 * BLOCK, 4 * BLOCK - 1, 4 * BLOCK + 1, 6 * BLOCK + 5};
     unsigned char *data = sparse(7 * BLOCK);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         bytes one = gzip_of(data, sizes[i], 1000000, 1);

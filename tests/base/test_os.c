@@ -495,11 +495,11 @@ static void test_cancel(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),       cmocka_unit_test(test_looking),  cmocka_unit_test(test_folders),
-        cmocka_unit_test(test_rename_link), cmocka_unit_test(test_map),      cmocka_unit_test(test_map_pipe),
-        cmocka_unit_test(test_map_done),    cmocka_unit_test(test_out),      cmocka_unit_test(test_out_full),
-        cmocka_unit_test(test_parallel),    cmocka_unit_test(test_cpu),      cmocka_unit_test(test_dl),
-        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_cancel), /* first: it forks, which thread sanitizers want done before there are threads */
+        cmocka_unit_test(test_paths),       cmocka_unit_test(test_looking), cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_rename_link), cmocka_unit_test(test_map),     cmocka_unit_test(test_map_pipe),
+        cmocka_unit_test(test_map_done),    cmocka_unit_test(test_out),     cmocka_unit_test(test_out_full),
+        cmocka_unit_test(test_parallel),    cmocka_unit_test(test_cpu),     cmocka_unit_test(test_dl),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);
 }

@@ -15,7 +15,7 @@ static void exact_in_decimal(void **state) {
     (void)state;
     assert_int_equal(prune_count(0.9, 10), 9);
     assert_int_equal(prune_count(0.1, 10), 1);
-    assert_int_equal(prune_count(0.9, 2359296), 2123366); /* 2123366.4 */
+    assert_int_equal(prune_count(0.9, 2359296), 2123366);   /* 2123366.4 */
     assert_int_equal(prune_count(0.9, 11678912), 10511021); /* 10511020.8 */
     assert_int_equal(prune_count(0.3, 7), 2);
     assert_int_equal(prune_count(0, 100), 0);
@@ -36,11 +36,11 @@ static void halves_to_even(void **state) {
     assert_int_equal(prune_count(0.5, 5), 2);
     assert_int_equal(prune_count(0.25, 10), 2);
     assert_int_equal(prune_count(0.75, 10), 8);
-    assert_int_equal(prune_count(0.15, 10), 2);  /* the double is below 0.15 */
-    assert_int_equal(prune_count(0.35, 10), 4);  /* below */
-    assert_int_equal(prune_count(0.45, 10), 4);  /* above */
-    assert_int_equal(prune_count(0.85, 10), 8);  /* below */
-    assert_int_equal(prune_count(0.05, 10), 0);  /* above */
+    assert_int_equal(prune_count(0.15, 10), 2); /* the double is below 0.15 */
+    assert_int_equal(prune_count(0.35, 10), 4); /* below */
+    assert_int_equal(prune_count(0.45, 10), 4); /* above */
+    assert_int_equal(prune_count(0.85, 10), 8); /* below */
+    assert_int_equal(prune_count(0.05, 10), 0); /* above */
     assert_int_equal(prune_count(0.0625, 1000), 62);
     assert_int_equal(prune_count(0.145, 100), 14);
     assert_int_equal(prune_count(0.005, 1000000100), 5000000); /* 5000000.5 */
@@ -73,8 +73,10 @@ static void patterns(void **state) {
     assert_int_equal(n, 2);
     assert_int_equal(m, 4);
     assert_true(prune_pattern_parse("1:64", &n, &m));
-    static const char *const bad[] = {"",     "2",    ":4",     "2:",    "0:4",  "4:4",    "5:4",   "2:65",
-                                      "2:4 ", " 2:4", "2:4:8",  "-1:4",  "None", "2,4",    "2:1000000000000", "+2:4"};
+    static const char *const bad[] = {"",      "2",    ":4",   "2:",   "0:4",
+                                      "4:4",   "5:4",  "2:65", "2:4 ", " 2:4",
+                                      "2:4:8", "-1:4", "None", "2,4",  "2:1000000000000",
+                                      "+2:4"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(prune_pattern_parse(bad[i], &n, &m));
 }
 

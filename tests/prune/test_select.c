@@ -199,11 +199,13 @@ static void small_floats(void **state) {
         uint8_t bits;
         double value;
     } known[] = {
-        {PARE_FLOAT8E4M3FN, 0x7E, 448},          {PARE_FLOAT8E4M3FN, 0x01, 0x1p-9}, {PARE_FLOAT8E4M3FN, 0xB8, 1},
-        {PARE_FLOAT8E4M3FNUZ, 0x7F, 240},        {PARE_FLOAT8E4M3FNUZ, 0x01, 0x1p-10},
-        {PARE_FLOAT8E5M2, 0x7B, 57344},          {PARE_FLOAT8E5M2, 0x01, 0x1p-16}, {PARE_FLOAT8E5M2, 0x7C, (double)INFINITY},
-        {PARE_FLOAT8E5M2FNUZ, 0x7F, 57344},      {PARE_FLOAT8E5M2FNUZ, 0x01, 0x1p-17},
-        {PARE_FLOAT4E2M1, 0x07, 6},              {PARE_FLOAT4E2M1, 0x01, 0.5},     {PARE_FLOAT4E2M1, 0x0C, 2},
+        {PARE_FLOAT8E4M3FN, 0x7E, 448},       {PARE_FLOAT8E4M3FN, 0x01, 0x1p-9},
+        {PARE_FLOAT8E4M3FN, 0xB8, 1},         {PARE_FLOAT8E4M3FNUZ, 0x7F, 240},
+        {PARE_FLOAT8E4M3FNUZ, 0x01, 0x1p-10}, {PARE_FLOAT8E5M2, 0x7B, 57344},
+        {PARE_FLOAT8E5M2, 0x01, 0x1p-16},     {PARE_FLOAT8E5M2, 0x7C, (double)INFINITY},
+        {PARE_FLOAT8E5M2FNUZ, 0x7F, 57344},   {PARE_FLOAT8E5M2FNUZ, 0x01, 0x1p-17},
+        {PARE_FLOAT4E2M1, 0x07, 6},           {PARE_FLOAT4E2M1, 0x01, 0.5},
+        {PARE_FLOAT4E2M1, 0x0C, 2},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         uint8_t w = known[i].bits;
@@ -387,7 +389,7 @@ static void groups(void **state) {
         uint64_t outer, channels, inner;
         uint32_t n, m;
     } cases[] = {
-        {64, 64, 9, 2, 4}, {10, 512, 1, 2, 4},   {1, 96, 3000, 4, 8},   {3, 7, 9, 2, 4},     {5, 9, 1, 1, 8},
+        {64, 64, 9, 2, 4},  {10, 512, 1, 2, 4},   {1, 96, 3000, 4, 8},  {3, 7, 9, 2, 4},     {5, 9, 1, 1, 8},
         {1, 70, 40, 1, 64}, {300, 300, 1, 3, 64}, {1, 256, 1024, 2, 4}, {2, 66, 100, 7, 33}, {1, 4, 1, 2, 4},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -413,9 +415,9 @@ static void groups(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(floats),       cmocka_unit_test(ties), cmocka_unit_test(zero_bits),
-        cmocka_unit_test(halves),       cmocka_unit_test(doubles), cmocka_unit_test(small_floats),
-        cmocka_unit_test(nans),         cmocka_unit_test(random_draws), cmocka_unit_test(quantized),
+        cmocka_unit_test(floats), cmocka_unit_test(ties),         cmocka_unit_test(zero_bits),
+        cmocka_unit_test(halves), cmocka_unit_test(doubles),      cmocka_unit_test(small_floats),
+        cmocka_unit_test(nans),   cmocka_unit_test(random_draws), cmocka_unit_test(quantized),
         cmocka_unit_test(groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,177 @@
+/* pipeline/schema.c - see schema.h. Each function here mirrors one part of the reader in config_*.c. */
+#include "pipeline/schema.h"
+
+/* Where a text is typed only after ${...} was replaced, a string that holds one is as good. */
+static json_t *substitution(void) { return json_pack("{s:s, s:s}", "type", "string", "pattern", "\\$\\{[^}]+\\}"); }
+
+static json_t *or_substitution(json_t *schema, const char *description) {
+    json_t *j = json_pack("{s:[o, o]}", "anyOf", schema, substitution());
+    if (description) json_object_set_new(j, "description", json_string(description));
+    return j;
+}
+
+static json_t *text(const char *description) {
+    return json_pack("{s:s, s:i, s:s}", "type", "string", "minLength", 1, "description", description);
+}
+
+static json_t *file_path(const char *description) {
+    json_t *j = text(description);
+    json_object_set_new(j, "pattern", json_string("^[^~]"));
+    return j;
+}
+
+/* Names of models and steps. */
+static json_t *name_schema(bool dots, const char *description) {
+    json_t *j = json_pack("{s:s, s:s, s:i}", "type", "string", "pattern",
+                          dots ? "^[A-Za-z0-9_][A-Za-z0-9._-]*$" : "^[A-Za-z0-9_][A-Za-z0-9_-]*$", "maxLength", 100);
+    return or_substitution(j, description);
+}
+
+static json_t *words(const char *const *w) {
+    json_t *all = json_array();
+    for (; *w; w++) json_array_append_new(all, json_string(*w));
+    return json_pack("{s:o}", "enum", all);
+}
+
+static json_t *object(json_t *properties, json_t *required) {
+    json_t *j = json_pack("{s:s, s:b, s:o}", "type", "object", "additionalProperties", 0, "properties", properties);
+    if (required) json_object_set_new(j, "required", required);
+    return j;
+}
+
+/* {if: KEY is NAME, then: `with` fits `table`}. */
+static json_t *when(const char *key, const char *name, pare_param_table table) {
+    json_t *with = pare_params_schema(table);
+    bool needed = json_object_get(with, "required") != NULL;
+    json_t *then = json_object();
+    if (needed) {
+        json_object_set_new(then, "required", json_pack("[s]", "with"));
+    } else {
+        with = json_pack("{s:[o, {s:s}]}", "anyOf", with, "type", "null");
+    }
+    json_object_set_new(then, "properties", json_pack("{s:o}", "with", with));
+    return json_pack("{s:{s:{s:{s:s}}, s:[s]}, s:o}", "if", "properties", key, "const", name, "required", key, "then",
+                     then);
+}
+
+static json_t *with_property(void) {
+    return json_pack("{s:[s, s], s:s}", "type", "object", "null", "description", "Its parameters.");
+}
+
+static json_t *models_schema(void) {
+    size_t n;
+    const pare_zoo_net *const *nets = pare_zoo_all(&n);
+    json_t *names = json_array(), *rules = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_array_append_new(names, json_string(nets[i]->name));
+        json_array_append_new(rules, when("zoo", nets[i]->name, pare_zoo_params(nets[i])));
+    }
+    json_t *properties = json_object();
+    json_object_set_new(properties, "zoo",
+                        or_substitution(json_pack("{s:o}", "enum", names), "A network pare builds by itself."));
+    json_object_set_new(properties, "with", with_property());
+    json_object_set_new(properties, "weights",
+                        file_path("Weights for it: a .safetensors or .pth file, relative to this file."));
+    json_object_set_new(properties, "reinit",
+                        json_pack("{s:[{s:s, s:i}, {s:s, s:{s:s, s:i}}], s:s}", "anyOf", "type", "string", "minLength",
+                                  1, "type", "array", "items", "type", "string", "minLength", 1, "description",
+                                  "Names (globs) that `weights` leaves as they were initialised."));
+    json_object_set_new(properties, "onnx", file_path("An ONNX file, relative to this file."));
+    json_t *entry = object(properties, NULL);
+    json_object_set_new(entry, "oneOf", json_pack("[{s:[s]}, {s:[s]}]", "required", "zoo", "required", "onnx"));
+    json_object_set_new(entry, "dependentRequired",
+                        json_pack("{s:[s], s:[s], s:[s, s]}", "with", "zoo", "weights", "zoo", "reinit", "zoo",
+                                  "weights"));
+    if (n)
+        json_object_set_new(entry, "allOf", rules);
+    else
+        json_decref(rules);
+    return json_pack("{s:s, s:i, s:{s:s, s:i}, s:o, s:s}", "type", "object", "minProperties", 1, "propertyNames",
+                     "pattern", "^[A-Za-z0-9_][A-Za-z0-9_-]*$", "maxLength", 100, "additionalProperties", entry,
+                     "description", "The models that go in, each under a name.");
+}
+
+static json_t *steps_schema(const pare_technique_set *t) {
+    json_t *names = json_array(), *rules = json_array();
+    for (size_t i = 0; i < t->n_ids; i++) {
+        const pare_technique *technique = t->find(t->ctx, t->ids[i]);
+        if (!technique) continue;
+        json_array_append_new(names, json_pack("{s:s, s:o}", "const", t->ids[i], "description",
+                                               pare_json_str(technique->summary ? technique->summary : "")));
+        json_array_append_new(rules, when("use", t->ids[i], pare_technique_params(technique)));
+    }
+    json_array_append_new(names, substitution());
+    json_t *properties = json_object();
+    json_object_set_new(properties, "id", name_schema(false, "The step's name, unique in this file."));
+    json_object_set_new(properties, "use", json_pack("{s:o, s:s}", "anyOf", names, "description", "The technique."));
+    json_object_set_new(properties, "with", with_property());
+    json_object_set_new(properties, "from",
+                        text("An earlier step or a model to branch from; default: the step before."));
+    json_object_set_new(properties, "model", text("Which of several models to work on, as it stands by now."));
+    json_object_set_new(properties, "device",
+                        or_substitution(words((const char *const[]){"auto", "cpu", NULL}), "Where it runs."));
+    json_t *entry = object(properties, json_pack("[s, s]", "id", "use"));
+    json_object_set_new(entry, "not", json_pack("{s:[s, s]}", "required", "from", "model"));
+    if (json_array_size(rules))
+        json_object_set_new(entry, "allOf", rules);
+    else
+        json_decref(rules);
+    return json_pack("{s:s, s:i, s:o, s:s}", "type", "array", "maxItems", 999, "items", entry, "description",
+                     "What is done, in this order. An empty list copies the model.");
+}
+
+static json_t *report_schema(void) {
+    json_t *metric = or_substitution(words((const char *const[]){"size", "gzip", NULL}), NULL);
+    json_t *many = json_pack("{s:s, s:O}", "type", "array", "items", metric);
+    json_t *properties = json_object();
+    json_object_set_new(properties, "baseline",
+                        text("The step or model that the others are compared with; default: the model that came in."));
+    json_object_set_new(properties, "metrics", json_pack("{s:[o, o], s:s}", "anyOf", many, metric, "description",
+                                                         "What is measured after each step; default: all of these."));
+    json_t *j = object(properties, NULL);
+    json_object_set_new(j, "description", json_string("What report.json says."));
+    return j;
+}
+
+static json_t *switch_schema(bool has_auto, const char *description) {
+    json_t *j = words(has_auto ? (const char *const[]){"auto", "on", "off", NULL} : (const char *const[]){"on", "off", NULL});
+    json_array_append_new(json_object_get(j, "enum"), json_true());
+    json_array_append_new(json_object_get(j, "enum"), json_false());
+    return or_substitution(j, description);
+}
+
+static json_t *output_schema(void) {
+    json_t *properties = json_object();
+    json_object_set_new(properties, "dir", file_path("The run folder, relative to this file; default: runs/NAME."));
+    json_object_set_new(properties, "gzip", switch_schema(false, "Write model.onnx.gz, too; default: on."));
+    json_object_set_new(properties, "pack",
+                        switch_schema(true, "Write model.packed.onnx: auto (default) where it saves 10 % or more."));
+    json_object_set_new(properties, "external_data",
+                        switch_schema(true, "Weights in a file of their own: auto (default) above 2 GB."));
+    return json_pack("{s:[o, o], s:s}", "anyOf", file_path("The run folder."), object(properties, NULL), "description",
+                     "Where the result goes.");
+}
+
+json_t *pare_pipeline_schema(const pare_technique_set *techniques) {
+    json_t *properties = json_object();
+    json_object_set_new(properties, "version",
+                        json_pack("{s:i, s:s}", "const", 1, "description", "The file format's version."));
+    json_object_set_new(properties, "name",
+                        name_schema(true, "What the run is called; default: this file's name. ${name} elsewhere."));
+    json_object_set_new(properties, "seed",
+                        or_substitution(json_pack("{s:s, s:i, s:I}", "type", "integer", "minimum", 0, "maximum",
+                                                  (json_int_t)INT64_MAX),
+                                        "Where every random number starts; default: 0."));
+    json_object_set_new(properties, "device",
+                        or_substitution(words((const char *const[]){"auto", "cpu", NULL}), "Default: auto."));
+    json_object_set_new(properties, "models", models_schema());
+    json_object_set_new(properties, "steps", steps_schema(techniques));
+    json_object_set_new(properties, "report", report_schema());
+    json_object_set_new(properties, "output", output_schema());
+    json_t *j = json_object();
+    json_object_set_new(j, "$schema", json_string("https://json-schema.org/draft/2020-12/schema"));
+    json_object_set_new(j, "title", json_string("pare pipeline, version 1"));
+    json_object_update(j, properties = object(properties, json_pack("[s, s, s]", "version", "models", "steps")));
+    json_decref(properties);
+    return j;
+}

@@ -1,0 +1,75 @@
+/* tests/abi/layout.h - every struct of the SDK and its fields: S(struct) then F(struct, field) in order.
+ *
+ * Used by test_plugin_abi.c, which compares sizes and offsets with golden/abi-v1.txt and fails for a struct or field that is
+ * missing here. Until 1.0 a change of layout regenerates the table: PARE_GOLDEN_UPDATE=1 build/release/tests/plugin_test_plugin_abi
+ */
+#ifndef PARE_TESTS_ABI_LAYOUT_H
+#define PARE_TESTS_ABI_LAYOUT_H
+
+/* clang-format off */
+#define PARE_ABI_LAYOUT(S, F) \
+    S(pare_diag) F(pare_diag, size) F(pare_diag, severity) F(pare_diag, code) F(pare_diag, message) \
+        F(pare_diag, hint) F(pare_diag, param) F(pare_diag, tensor) F(pare_diag, node) F(pare_diag, src_file) \
+        F(pare_diag, src_line) \
+    S(pare_param) F(pare_param, size) F(pare_param, type) F(pare_param, flags) F(pare_param, name) \
+        F(pare_param, doc) F(pare_param, unit) F(pare_param, dflt) F(pare_param, min) F(pare_param, max) \
+        F(pare_param, choices) F(pare_param, columns) F(pare_param, n_columns) F(pare_param, column_stride) \
+    S(pare_arg) F(pare_arg, u) F(pare_arg, n) \
+    S(pare_host) F(pare_host, size) F(pare_host, abi_minor) F(pare_host, name) F(pare_host, version) \
+        F(pare_host, impl) F(pare_host, report) F(pare_host, tick) F(pare_host, scratch) F(pare_host, seed) \
+        F(pare_host, parallel) F(pare_host, reduce) F(pare_host, ext) \
+    S(pare_technique) F(pare_technique, size) F(pare_technique, flags) F(pare_technique, id) \
+        F(pare_technique, version) F(pare_technique, summary) F(pare_technique, params) F(pare_technique, n_params) \
+        F(pare_technique, param_stride) F(pare_technique, create) F(pare_technique, check) F(pare_technique, apply) \
+        F(pare_technique, destroy) \
+    S(pare_view) F(pare_view, size) F(pare_view, dtype) F(pare_view, device_type) F(pare_view, device_id) \
+        F(pare_view, data) F(pare_view, byte_offset) F(pare_view, dims) F(pare_view, strides) F(pare_view, count) \
+        F(pare_view, nbytes) F(pare_view, ndim) F(pare_view, writable) \
+    S(pare_tensor_info) F(pare_tensor_info, size) F(pare_tensor_info, dtype) F(pare_tensor_info, name) \
+        F(pare_tensor_info, dims) F(pare_tensor_info, count) F(pare_tensor_info, nbytes) F(pare_tensor_info, ndim) \
+        F(pare_tensor_info, masked) F(pare_tensor_info, value) F(pare_tensor_info, n_uses) \
+    S(pare_tensors_api) F(pare_tensors_api, size) F(pare_tensors_api, reserved) F(pare_tensors_api, next) \
+        F(pare_tensors_api, find) F(pare_tensors_api, info) F(pare_tensors_api, borrow) F(pare_tensors_api, release) \
+        F(pare_tensors_api, add) F(pare_tensors_api, retype) F(pare_tensors_api, del) \
+        F(pare_tensors_api, masked_set) \
+    S(pare_node_info) F(pare_node_info, size) F(pare_node_info, graph) F(pare_node_info, name) \
+        F(pare_node_info, op_type) F(pare_node_info, domain) F(pare_node_info, label) F(pare_node_info, opset) \
+        F(pare_node_info, in) F(pare_node_info, out) F(pare_node_info, n_in) F(pare_node_info, n_out) \
+        F(pare_node_info, n_subgraphs) F(pare_node_info, reserved) \
+    S(pare_value_info) F(pare_value_info, size) F(pare_value_info, graph) F(pare_value_info, name) \
+        F(pare_value_info, kind) F(pare_value_info, dtype) F(pare_value_info, ndim) F(pare_value_info, tensor) \
+        F(pare_value_info, dims) F(pare_value_info, symbols) F(pare_value_info, producer) F(pare_value_info, slot) \
+        F(pare_value_info, n_uses) \
+    S(pare_attribute) F(pare_attribute, size) F(pare_attribute, type) F(pare_attribute, n) F(pare_attribute, i) \
+        F(pare_attribute, f) F(pare_attribute, s) F(pare_attribute, ints) F(pare_attribute, floats) \
+        F(pare_attribute, strings) F(pare_attribute, tensor) F(pare_attribute, graph) \
+    S(pare_constant) F(pare_constant, size) F(pare_constant, tensor) F(pare_constant, scale) \
+        F(pare_constant, zero_point) F(pare_constant, axis) F(pare_constant, ndim) F(pare_constant, perm) \
+    S(pare_cost) F(pare_cost, size) F(pare_cost, reserved) F(pare_cost, macs) F(pare_cost, parameters) \
+        F(pare_cost, bytes) \
+    S(pare_graph_api) F(pare_graph_api, size) F(pare_graph_api, reserved) F(pare_graph_api, node_next) \
+        F(pare_graph_api, node_info) F(pare_graph_api, subgraph) F(pare_graph_api, value_find) \
+        F(pare_graph_api, value_info) F(pare_graph_api, consumer) F(pare_graph_api, input) F(pare_graph_api, output) \
+        F(pare_graph_api, attr_get) F(pare_graph_api, const_of) F(pare_graph_api, infer) F(pare_graph_api, cost) \
+        F(pare_graph_api, node_add) F(pare_graph_api, node_del) F(pare_graph_api, input_set) \
+        F(pare_graph_api, replace_uses) F(pare_graph_api, value_rename) F(pare_graph_api, attr_set) \
+        F(pare_graph_api, attr_del) F(pare_graph_api, name_fresh) F(pare_graph_api, meta_get) \
+        F(pare_graph_api, meta_set) F(pare_graph_api, opset_need) F(pare_graph_api, mark) F(pare_graph_api, undo) \
+        F(pare_graph_api, keep) \
+    S(pare_layer) F(pare_layer, size) F(pare_layer, node) F(pare_layer, slot) F(pare_layer, tensor) \
+        F(pare_layer, scale) F(pare_layer, zero_point) F(pare_layer, name) F(pare_layer, op_type) \
+        F(pare_layer, node_name) F(pare_layer, label) F(pare_layer, in_axis) F(pare_layer, out_axis) \
+        F(pare_layer, quant_axis) F(pare_layer, groups) F(pare_layer, n_uses) F(pare_layer, reserved) \
+    S(pare_layers_api) F(pare_layers_api, size) F(pare_layers_api, reserved) F(pare_layers_api, list) \
+        F(pare_layers_api, select) \
+    S(pare_pass_api) F(pare_pass_api, size) F(pare_pass_api, reserved) F(pare_pass_api, name) F(pare_pass_api, run) \
+    S(pare_layer_note) F(pare_layer_note, size) F(pare_layer_note, n_extra) F(pare_layer_note, name) \
+        F(pare_layer_note, requested) F(pare_layer_note, achieved) F(pare_layer_note, keys) \
+        F(pare_layer_note, values) \
+    S(pare_note_api) F(pare_note_api, size) F(pare_note_api, reserved) F(pare_note_api, number) \
+        F(pare_note_api, text) F(pare_note_api, layer) F(pare_note_api, curve) \
+    S(pare_plugin) F(pare_plugin, size) F(pare_plugin, abi_major) F(pare_plugin, abi_minor) F(pare_plugin, id) \
+        F(pare_plugin, version) F(pare_plugin, vendor) F(pare_plugin, license) F(pare_plugin, techniques)
+/* clang-format on */
+
+#endif

@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+"""The bars, measured: prints one Markdown table. Ratios and medians, both sides in this one run.
+
+usage: run.py [--quick] [ROW ...]     rows: size packed process gzip memory plugins fuzz roundtrip
+env:   PARE_BUILD (a release build tree), PARE_ASAN (an ASan build tree, for fuzz), PARE_SOURCE
+Needs onnx, onnxruntime and torch (tests/bench/requirements.txt); `./bootstrap bench` sets all of it up.
+"""
+import gzip
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SOURCE = Path(os.environ.get("PARE_SOURCE", Path(__file__).resolve().parents[2]))
+BUILD = Path(os.environ.get("PARE_BUILD", SOURCE / "build/release"))
+ASAN = Path(os.environ.get("PARE_ASAN", SOURCE / "build/asan"))
+PARE = BUILD / "bin/pare"
+CONFIG = SOURCE / "configs/resnet18-prune90.yaml"
+QUICK = "--quick" in sys.argv
+RUNS = 3 if QUICK else 7
+
+table = []
+
+
+def row(what, measured, bar, ok):
+    table.append((what, measured, bar, "yes" if ok else "NO"))
+    print(f"  {what}: {measured}  (bar: {bar})  {'ok' if ok else 'MISSED'}", file=sys.stderr)
+
+
+def timed(cmd, env=None):
+    """Seconds, peak resident bytes of a whole process; its stdout is thrown away."""
+    start = time.perf_counter()
+    p = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env)
+    err = p.stderr.read()
+    _, status, usage = os.wait4(p.pid, 0)
+    seconds = time.perf_counter() - start
+    p.returncode = os.waitstatus_to_exitcode(status)
+    if p.returncode:
+        sys.exit(f"{' '.join(map(str, cmd))}: exit {p.returncode}\n{err.decode()}")
+    return seconds, usage.ru_maxrss * 1024
+
+
+def pare_run(out, *extra):
+    return [PARE, "run", CONFIG, "--out", out, "--force", "--quiet", *extra]
+
+
+def median_pair(a, b, runs=RUNS):
+    """Medians of two callables that return seconds, taken in turn."""
+    xs, ys = [], []
+    for _ in range(runs):
+        xs.append(a())
+        ys.append(b())
+    return statistics.median(xs), statistics.median(ys)
+
+
+PEER = """
+import gzip, shutil, sys, torch, torch.nn.utils.prune as prune
+{imports}
+torch.manual_seed(0)
+{net}
+for m in net.modules():
+    if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear)):
+        prune.l1_unstructured(m, "weight", 0.9)
+        prune.remove(m, "weight")
+torch.save(net.state_dict(), sys.argv[1])
+with open(sys.argv[1], "rb") as f, gzip.GzipFile(sys.argv[1] + ".gz", "wb", compresslevel=6, mtime=0) as z:
+    shutil.copyfileobj(f, z, 1 << 20)
+"""
+
+
+def peer_script():
+    try:
+        import torchvision  # noqa: F401
+        return PEER.format(imports="import torchvision", net="net = torchvision.models.resnet18(weights=None)")
+    except ImportError:
+        sys.exit("torchvision is missing: pip install -r tests/bench/requirements.txt")
+
+
+def bench_size(tmp):
+    run = tmp / "size"
+    subprocess.run(pare_run(run), check=True, stdout=subprocess.DEVNULL)
+    data = (run / "model.onnx").read_bytes()
+    ours = len(gzip.compress(data, 6, mtime=0))
+    written = (run / "model.onnx.gz").stat().st_size
+    assert gzip.decompress((run / "model.onnx.gz").read_bytes()) == data
+    (tmp / "peer.py").write_text(peer_script())
+    subprocess.run([sys.executable, tmp / "peer.py", tmp / "peer.pth"], check=True)
+    peer = (tmp / "peer.pth.gz").stat().st_size
+    row("resnet18, 1000 classes, 90 %: `gzip -6` of model.onnx",
+        f"{ours / 1e6:.2f} MB by zlib, {written / 1e6:.2f} MB as written (PyTorch's file: {peer / 1e6:.2f} MB)",
+        "<= 6.15 MB", max(ours, written) <= 6.15e6)
+
+
+def session_seconds(path, runs):
+    import onnxruntime as ort
+    opts = ort.SessionOptions()
+    opts.intra_op_num_threads = 2
+    start = time.perf_counter()
+    s = ort.InferenceSession(path, opts, providers=["CPUExecutionProvider"])
+    return time.perf_counter() - start, s
+
+
+def bench_packed(tmp):
+    import numpy as np
+    run = tmp / "packed"
+    subprocess.run(pare_run(run), check=True, stdout=subprocess.DEVNULL)
+    plain, packed = run / "model.onnx", run / "model.packed.onnx"
+    raw = packed.stat().st_size
+    gz = len(gzip.compress(packed.read_bytes(), 6, mtime=0))
+    row("its model.packed.onnx: raw / gzip -6",
+        f"{raw / 1e6:.2f} MB ({plain.stat().st_size / raw:.2f}x) / {gz / 1e6:.2f} MB", "<= 5.95 MB / <= 4.95 MB",
+        raw <= 5.95e6 and gz <= 4.95e6)
+    runs = 5 if QUICK else 15
+    a, b = median_pair(lambda: session_seconds(plain, 1)[0], lambda: session_seconds(packed, 1)[0], runs)
+    row("ONNX Runtime session creation, packed against plain", f"{b * 1e3:.0f} / {a * 1e3:.0f} ms = {b / a:.2f}x",
+        "<= 1.1x", b / a <= 1.1)
+    s1, s2 = session_seconds(plain, 1)[1], session_seconds(packed, 1)[1]
+    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224), dtype=np.float32)
+    y1, y2 = (s.run(None, {s.get_inputs()[0].name: x})[0] for s in (s1, s2))
+    row("ONNX Runtime's outputs, packed against plain", "bit-identical" if y1.tobytes() == y2.tobytes() else "differ",
+        "bit-identical", y1.tobytes() == y2.tobytes())
+
+    def latency(s):
+        start = time.perf_counter()
+        s.run(None, {s.get_inputs()[0].name: x})
+        return time.perf_counter() - start
+
+    for s in (s1, s2):
+        for _ in range(5):
+            latency(s)
+    a, b = median_pair(lambda: latency(s1), lambda: latency(s2), 20 if QUICK else 100)
+    row("its latency, batch 1, 2 threads", f"{b * 1e3:.2f} / {a * 1e3:.2f} ms = {b / a:.3f}x", "1.0x within noise",
+        b / a <= 1.05)
+
+
+def bench_process(tmp):
+    out = tmp / "process"
+    ours = lambda: timed(pare_run(out, "--set", "output.gzip=off", "--set", "report.metrics=[size]"))[0]
+    peer = lambda: timed([sys.executable, "-c", "import torch"])[0]
+    ours(), peer()
+    a, b = median_pair(ours, peer)
+    row("prune pipeline, whole process, no gzip, against `import torch`", f"{a * 1e3:.0f} / {b * 1e3:.0f} ms = 1/{b / a:.1f}",
+        "<= 1/8 (goal 1/20)", a / b <= 1 / 8)
+
+
+def bench_gzip(tmp):
+    out = tmp / "gzip"
+    (tmp / "peer.py").write_text(peer_script())
+    ours = lambda: timed(pare_run(out, "--set", "report.metrics=[size]"))[0]
+    peer = lambda: timed([sys.executable, tmp / "peer.py", tmp / "peer.pth"])[0]
+    ours(), peer()
+    a, b = median_pair(ours, peer, 3 if QUICK else 5)
+    row("the same with gzip, against PyTorch pruning, saving and gzipping", f"{a:.2f} / {b:.2f} s = {a / b:.2f}x",
+        "<= 0.6x (goal 0.3x)", a / b <= 0.6)
+
+
+def bench_memory(tmp):
+    out = tmp / "memory"
+    peaks = [timed(pare_run(out, "--set", "output.gzip=off", "--set", "report.metrics=[size]"))[1] for _ in range(3)]
+    size = (out / "model.onnx").stat().st_size
+    peak = statistics.median(peaks)
+    row("peak memory of that run", f"{peak / 1e6:.1f} MB = {peak / size:.2f}x the model's bytes", "<= 2.2x", peak / size <= 2.2)
+
+
+def bench_plugins(tmp):
+    times = [timed([PARE, "plugins"])[0] for _ in range(30 if QUICK else 100)]
+    row("`pare plugins`", f"{statistics.median(times) * 1e3:.1f} ms median, {max(times) * 1e3:.1f} ms worst",
+        "<= 10 ms / <= 20 ms", statistics.median(times) <= 0.010 and max(times) <= 0.020)
+
+
+def bench_fuzz(tmp):
+    """Mutations by the in-process driver (bulk), and a share of them through the real `pare inspect`."""
+    tool = ASAN / "tests/tool_mutate"
+    if not tool.exists():
+        tool = next(iter(ASAN.glob("tests/*mutate*")), None)
+    if not tool:
+        return row("2,000 mutations under ASan", "no ASan build", "0 crashes", False)
+    import onnx
+    seeds = sorted(Path(onnx.__file__).parent.glob("backend/test/data/**/model.onnx"))[::37][:40]
+    crashes = hangs = 0
+    reasons = 0
+    total = 100 if QUICK else 2000
+    import random
+    rng = random.Random(1)
+    for i in range(total):
+        data = bytearray(seeds[i % len(seeds)].read_bytes())
+        if i >= len(seeds):
+            for _ in range(rng.choice([1, 1, 2, 4, 16])):
+                k = rng.random()
+                at = rng.randrange(len(data)) if data else 0
+                if k < 0.5 and data:
+                    data[at] = rng.randrange(256)
+                elif k < 0.65:
+                    data[at:at] = bytes(rng.randrange(256) for _ in range(rng.choice([1, 2, 9])))
+                elif k < 0.8 and len(data) > 2:
+                    del data[at:at + rng.choice([1, 3, 20])]
+                elif k < 0.9 and len(data) > 2:
+                    del data[at:]
+                else:
+                    data[at:at] = b"\xff\xff\xff\xff\x0f"
+        path = tmp / "mutated.onnx"
+        path.write_bytes(data)
+        try:
+            p = subprocess.run([ASAN / "bin/pare", "inspect", path], capture_output=True, timeout=20)
+        except subprocess.TimeoutExpired:
+            hangs += 1
+            continue
+        if p.returncode not in (0, 2) or b"Sanitizer" in p.stderr or (i < len(seeds) and p.returncode):
+            crashes += 1
+            print(f"mutation {i}: exit {p.returncode}\n{p.stderr.decode(errors='replace')[:2000]}", file=sys.stderr)
+        if p.returncode == 2 and b"error[" not in p.stderr:
+            reasons += 1
+    row(f"{total} mutated ONNX files through `pare inspect` under ASan",
+        f"{crashes} crashes or leaks, {hangs} hangs, {reasons} refused without a reason", "0, 0, 0",
+        not (crashes or hangs or reasons))
+
+
+def bench_roundtrip(tmp):
+    script = SOURCE / "tests/interop/test_roundtrip.py"
+    env = dict(os.environ, PARE_BIN=str(PARE), PARE_BUILD=str(BUILD), PARE_SOURCE=str(SOURCE))
+    p = subprocess.run([sys.executable, script], capture_output=True, text=True, env=env)
+    last = p.stdout.strip().splitlines()[-1] if p.stdout.strip() else p.stderr.strip()[-200:]
+    row("all models of libonnx-testdata and onnx's wheel through a copy", last, "every one the same", p.returncode == 0)
+
+
+ROWS = {"size": bench_size, "packed": bench_packed, "roundtrip": bench_roundtrip, "process": bench_process,
+        "gzip": bench_gzip, "memory": bench_memory, "plugins": bench_plugins, "fuzz": bench_fuzz}
+
+
+def main():
+    wanted = [a for a in sys.argv[1:] if not a.startswith("-")] or list(ROWS)
+    for name in wanted:
+        if name not in ROWS:
+            sys.exit(f"no row {name}; there are {', '.join(ROWS)}")
+    tmp = Path(tempfile.mkdtemp(prefix="pare-bench-"))
+    try:
+        for name in wanted:
+            ROWS[name](tmp)
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
+    versions = []
+    for mod in ("torch", "onnxruntime", "onnx"):
+        try:
+            versions.append(f"{mod} {__import__(mod).__version__}")
+        except ImportError:
+            pass
+    print(f"{cpu}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}; {', '.join(versions)}\n")
+    print("| what | measured | bar | met |\n|---|---|---|---|")
+    for r in table:
+        print("| " + " | ".join(r) + " |")
+    return 0 if all(r[3] == "yes" for r in table) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

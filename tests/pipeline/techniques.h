@@ -1,0 +1,55 @@
+/* tests/pipeline/techniques.h - two techniques that exist as tables alone: prune.unstructured's parameters as the real
+ * one has them (as far as tests/pipelines names them), and test.needs with what that one doesn't use. */
+#ifndef PARE_TESTS_TECHNIQUES_H
+#define PARE_TESTS_TECHNIQUES_H
+
+#include "pipeline/config.h"
+
+#include <string.h>
+
+#define TEST_ROW(...)                                                                                                  \
+    { .size = sizeof(pare_param), .doc = "What it does.", __VA_ARGS__ }
+
+static const char *const test_criteria[] = {"magnitude", "random", NULL};
+
+static const pare_param test_columns[] = {
+    TEST_ROW(.name = "match", .type = PARE_PARAM_PATTERN),
+    TEST_ROW(.name = "sparsity", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_EXCL_MAX | PARE_PARAM_OPTIONAL, .max = 1),
+};
+
+static const pare_param test_prune[] = {
+    TEST_ROW(.name = "sparsity", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_EXCL_MAX | PARE_PARAM_OPTIONAL, .max = 1),
+    TEST_ROW(.name = "criterion", .type = PARE_PARAM_ENUM, .choices = test_criteria, .dflt = "magnitude"),
+    TEST_ROW(.name = "ops", .type = PARE_PARAM_STRING, .flags = PARE_PARAM_LIST | PARE_PARAM_NONEMPTY,
+             .dflt = "[Conv, Gemm, MatMul]"),
+    TEST_ROW(.name = "keep_first", .type = PARE_PARAM_BOOL, .dflt = "false"),
+    TEST_ROW(.name = "keep_last", .type = PARE_PARAM_BOOL, .dflt = "false"),
+    TEST_ROW(.name = "layers", .type = PARE_PARAM_TABLE, .flags = PARE_PARAM_OPTIONAL, .columns = test_columns,
+             .n_columns = 2, .column_stride = sizeof(pare_param)),
+};
+
+static const pare_param test_needs[] = {
+    TEST_ROW(.name = "teacher", .type = PARE_PARAM_MODEL),
+    TEST_ROW(.name = "level", .type = PARE_PARAM_INT, .min = 1, .max = 9),
+};
+
+static const pare_technique test_technique[] = {
+    {.size = sizeof(pare_technique), .id = "prune.unstructured", .version = "1", .summary = "Prunes.",
+     .params = test_prune, .n_params = 6, .param_stride = sizeof(pare_param)},
+    {.size = sizeof(pare_technique), .id = "test.needs", .version = "1", .summary = "Needs.", .params = test_needs,
+     .n_params = 2, .param_stride = sizeof(pare_param)},
+};
+
+static inline const pare_technique *test_find(void *ctx, const char *id) {
+    (void)ctx;
+    for (size_t i = 0; i < 2; i++)
+        if (strcmp(test_technique[i].id, id) == 0) return &test_technique[i];
+    return NULL;
+}
+
+static inline pare_technique_set test_techniques(void) {
+    static const char *const ids[] = {"prune.unstructured", "test.needs"};
+    return (pare_technique_set){.find = test_find, .ids = ids, .n_ids = 2};
+}
+
+#endif
