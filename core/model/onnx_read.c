@@ -156,12 +156,19 @@ static void file_read(pare_onnx_reader *r) {
 static pare_status read_file(pare_map_file *file, const char *path, bool in_memory, pare_diags *d, pare_model **out) {
     pare_onnx_reader r = {.m = pare_model_new(""), .file = file, .path = path, .in_memory = in_memory, .d = d};
     r.m->file = file; /* the model has our reference now */
-    if (!in_memory) r.m->path = pare_xstrdup(path);
+    r.m->path = pare_xstrdup(path); /* for messages; a model in memory came from nowhere */
     file_read(&r);
     pare_onnx_externals_free(&r);
-    if (r.st) pare_model_free(r.m);
-    else *out = r.m;
-    return r.st;
+    if (r.st) {
+        pare_model_free(r.m);
+        return r.st;
+    }
+    if (in_memory) {
+        free(r.m->path);
+        r.m->path = NULL;
+    }
+    *out = r.m;
+    return PARE_OK;
 }
 
 pare_status pare_onnx_read(const char *path, pare_diags *d, pare_model **out) {

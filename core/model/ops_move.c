@@ -331,8 +331,8 @@ static pare_status scale_all(pare_infer_ctx *c, pare_shape *x, const float *v, s
     return PARE_OK;
 }
 
-static pare_status unknown_dims(pare_infer_ctx *c, pare_shape *x) {
-    for (int32_t i = 0; i < x->ndim; i++) x->d[i] = pare_dim_of(-1);
+static pare_status unknown_dims(pare_infer_ctx *c, pare_shape *x, const int64_t *axes, int64_t n) {
+    for (int64_t i = 0; i < n; i++) x->d[axes[i]] = pare_dim_of(-1);
     pare_infer_out_shape(c, 0, x->dtype, x);
     return PARE_OK;
 }
@@ -369,7 +369,7 @@ pare_status pare_rule_resize(pare_infer_ctx *c) {
         return PARE_OK;
     }
     bool crops = mode && mode->s.len == 18 && memcmp(mode->s.data, "tf_crop_and_resize", 18) == 0;
-    if (crops || !pare_infer_const_floats(c, i_scales, &v, &n) || !n) return unknown_dims(c, &x);
+    if (crops || !pare_infer_const_floats(c, i_scales, &v, &n) || !n) return unknown_dims(c, &x, axes, n_axes);
     if ((st = count_fits(c, &x, "scales", n, n_axes))) return st;
     return scale_all(c, &x, v, n, axes);
 }
@@ -385,8 +385,8 @@ pare_status pare_rule_upsample(pare_infer_ctx *c) {
     const pare_attr *a = pare_node_attr(c->node, "scales");
     if (a && a->type == PARE_ATTR_FLOATS) v = a->floats, n = a->n;
     if (x.ndim < 0) return PARE_OK;
-    if (!v && !pare_infer_const_floats(c, 1, &v, &n)) return unknown_dims(c, &x);
     for (int32_t i = 0; i < x.ndim; i++) axes[i] = i;
+    if (!v && !pare_infer_const_floats(c, 1, &v, &n)) return unknown_dims(c, &x, axes, x.ndim);
     pare_status st = count_fits(c, &x, "scales", n, x.ndim);
     return st ? st : scale_all(c, &x, v, n, axes);
 }

@@ -24,7 +24,7 @@
 
 /* Protobuf bytes that a form adds beside its data, with the metadata's; and what a mask's shared table costs. A saving
  * below 1/16, or tensors below 4 KiB, aren't worth the nodes. */
-enum { COST_FILL = 320, COST_GAP = 850, COST_MASK = 1000, COST_TABLE = PACK_TABLE_BYTES + 400, MIN_BYTES = 4096, MIN_SAVING = 16 };
+enum { COST_FILL = 320, COST_GAP = 700, COST_MASK = 850, COST_TABLE = PACK_TABLE_BYTES + 400, MIN_BYTES = 4096, MIN_SAVING = 16 };
 
 typedef struct wanted {
     uint32_t tensor, value;
@@ -187,11 +187,12 @@ static uint32_t data(packer *p, const char *part, uint32_t dtype, pare_blob *blo
 
 /* ---- nodes ---- */
 
-/* One of our nodes; its output is W's value where `to` isn't 0. Returns the output. */
+/* One of our nodes; its output is W's value where `to` isn't 0. Returns the output. Nodes get no names of their own:
+ * that would cost 150 bytes a tensor. */
 static uint32_t node(packer *p, const char *op, const char *part, uint32_t to, size_t n_in, const uint32_t *in,
                      uint32_t *id) {
-    const char *name = fresh(p, part);
-    *id = pare_node_add(p->m, PARE_MAIN_GRAPH, p->before, op, "", name, in, n_in, &name, to ? 0 : 1);
+    const char *name = to ? "" : fresh(p, part);
+    *id = pare_node_add(p->m, PARE_MAIN_GRAPH, p->before, op, "", "", in, n_in, &name, to ? 0 : 1);
     if (to) pare_node_output_set(p->m, *id, 0, to);
     return pare_model_node(p->m, *id)->out[0];
 }

@@ -41,7 +41,8 @@ static bool mentioned(const pare_graph *g, const char *name) {
     const unsigned char *p = g->extra.data, *end = p + g->extra.len;
     while (g->extra.len && p < end) {
         uint64_t tag = varint(&p, end);
-        if ((tag & 7) != LENGTH_DELIMITED) return holds(p, (size_t)(end - p), name); /* not a form that is known: play safe */
+        if ((tag & 7) != LENGTH_DELIMITED)
+            return holds(p, (size_t)(end - p), name); /* not a form that is known: play safe */
         uint64_t n = varint(&p, end);
         if (n > (uint64_t)(end - p)) n = (uint64_t)(end - p);
         if (tag >> 3 == ANNOTATION && holds(p, (size_t)n, name)) return true;

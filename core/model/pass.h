@@ -15,7 +15,7 @@ typedef struct pare_pass {
     pare_status (*run)(pare_model *m, pare_diags *d, uint64_t *changed);
 } pare_pass;
 
-const pare_pass *pare_pass_at(size_t i);              /* NULL past the last */
-const pare_pass *pare_pass_find(const char *name);    /* NULL: none of that name */
+const pare_pass *pare_pass_at(size_t i);           /* NULL past the last */
+const pare_pass *pare_pass_find(const char *name); /* NULL: none of that name */
 
 #endif

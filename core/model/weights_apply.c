@@ -138,7 +138,11 @@ static void report_names(apply *a) {
     list_names(&message, &a->missing, "tensors of the model are missing in the file");
     list_names(&message, &a->left_over, "tensors of the file are not in the model");
     const char *prefix = common_prefix(a->w);
-    if (prefix)
+    bool none = true;
+    for (size_t i = 0; i < a->w->tensors.len; i++) none = none && !a->used[i];
+    if (none && !prefix)
+        pare_sb_add(&hint, "not one name fits: the file seems to hold another network");
+    else if (prefix)
         pare_sb_printf(&hint, "every name in the file begins with '%s': save the inner model's state_dict()", prefix);
     else
         pare_sb_add(&hint, "'reinit: [NAME, GLOB*]' leaves tensors of the model at their initial values and lets those "

@@ -47,14 +47,12 @@ void pare_config_keys(pare_config *c, const pare_yaml_node *map, const char *pat
         while (i < n && strcmp(keys[i].name, v->key) != 0) i++;
         if (i < n && !keys[i].later) continue;
         char *full = pare_arena_printf(&c->p->arena, "%s%s%s", path, *path ? "." : "", v->key);
-        if (i < n) {
-            char *what = pare_arena_printf(&c->p->arena, "%s:", v->key);
-            pare_config_later(c, v->key_at, full, what);
-        } else {
+        if (i < n)
+            pare_config_later(c, v->key_at, full, full);
+        else
             pare_config_fail(c, v->key_at, full, "config.unknown-key",
                              pare_config_hint(c, v->key, "allowed are", names, n_names), "unknown key \"%s\"%s%s",
                              v->key, *path ? " in " : "", path);
-        }
     }
 }
 

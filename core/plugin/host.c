@@ -60,7 +60,8 @@ static void host_report(const pare_host *h, const pare_diag *d) {
 }
 
 static void misuse_item(pare_host_impl *s, const char *message) {
-    pare_diag_item it = {.code = "plugin.misuse", .message = message, .hint = "this is a bug in the plugin: tell its author"};
+    pare_diag_item it = {
+        .code = "plugin.misuse", .message = message, .hint = "this is a bug in the plugin: tell its author"};
     pthread_mutex_lock(&s->lock);
     show_held(s, PARE_ERROR);
     s->misused = s->said_error = true;
@@ -196,8 +197,10 @@ static void *host_scratch(const pare_host *h, uint64_t bytes) {
 static uint64_t host_seed(const pare_host *h) { return pare_host_of(h)->env.seed; }
 
 static void host_parallel(const pare_host *h, uint64_t n, void (*fn)(void *ctx, uint64_t i), void *ctx) {
-    if (fn) pare_parallel(n, fn, ctx);
-    else pare_host_misuse(h, "parallel", "fn is NULL");
+    if (fn)
+        pare_parallel(n, fn, ctx);
+    else
+        pare_host_misuse(h, "parallel", "fn is NULL");
 }
 
 /* One process: what is there is already the sum, the least and the most. */
@@ -214,8 +217,10 @@ static const void *host_ext(const pare_host *h, const char *id) {
     static const struct {
         const char *id;
         const void *api;
-    } table[] = {{PARE_TENSORS_V1, &pare_host_tensors_v1}, {PARE_GRAPH_V1, &pare_host_graph_v1},
-                 {PARE_LAYERS_V1, &pare_host_layers_v1},   {PARE_PASS_V1, &pare_host_pass_v1},
+    } table[] = {{PARE_TENSORS_V1, &pare_host_tensors_v1},
+                 {PARE_GRAPH_V1, &pare_host_graph_v1},
+                 {PARE_LAYERS_V1, &pare_host_layers_v1},
+                 {PARE_PASS_V1, &pare_host_pass_v1},
                  {PARE_NOTE_V1, &pare_host_note_v1}};
     (void)h;
     for (size_t i = 0; id && i < sizeof table / sizeof *table; i++)
@@ -292,9 +297,9 @@ static void warn_leaks(pare_host_impl *s) {
     const pare_tensor *t = pare_model_tensor(s->model, s->borrows.data[0].tensor);
     const char *name = t && t->name[0] ? t->name : "a constant";
     pare_sb b = {0};
-    pare_sb_printf(&b, "plugin %s (%s) left %zu tensor%s borrowed when %s returned: %s%s", s->env.plugin ? s->env.plugin : "?",
-                   technique_of(s), s->borrows.len, s->borrows.len == 1 ? "" : "s", phase_text(s->phase), name,
-                   s->borrows.len == 1 ? "" : ", …");
+    pare_sb_printf(&b, "plugin %s (%s) left %zu tensor%s borrowed when %s returned: %s%s",
+                   s->env.plugin ? s->env.plugin : "?", technique_of(s), s->borrows.len, s->borrows.len == 1 ? "" : "s",
+                   phase_text(s->phase), name, s->borrows.len == 1 ? "" : ", …");
     pare_diag_item it = {.code = "plugin.leak", .message = pare_sb_str(&b), .hint = "each borrow needs a release"};
     emit(s, &it, PARE_WARNING);
     pare_sb_free(&b);

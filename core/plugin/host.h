@@ -2,9 +2,9 @@
  *
  * One pare_host serves one component for one step: it carries the model the component may touch, where its reports go,
  * its seed, its notes and what it has borrowed. Everything a plugin passes in is checked: wrong ids, names and sizes
- * are errors that name the plugin, the function and the argument ("plugin.misuse"), never an abort. Errors of the host's own functions are
- * held back until the component's function returns: one that recovers (mark, try, undo) leaves no error behind.
- * Is not: the transaction around it (step.h). May use: model, base, sdk.
+ * are errors that name the plugin, the function and the argument ("plugin.misuse"), never an abort. Errors of the
+ * host's own functions are held back until the component's function returns: one that recovers (mark, try, undo) leaves
+ * no error behind. Is not: the transaction around it (step.h). May use: model, base, sdk.
  */
 #ifndef PARE_PLUGIN_HOST_H
 #define PARE_PLUGIN_HOST_H
@@ -28,7 +28,8 @@ typedef struct pare_host_env {
     void (*progress)(void *ctx, double done, const char *what);
     void *ctx;     /* for both */
     uint64_t seed; /* the step's (pare_seed_derive) */
-    json_t *notes; /* an object that gets "notes" {}, "layers" [] and "curves" {}, or NULL; emptied when the step fails */
+    json_t
+        *notes; /* an object that gets "notes" {}, "layers" [] and "curves" {}, or NULL; emptied when the step fails */
 } pare_host_env;
 
 /* Which function of a component is running. */
@@ -39,8 +40,9 @@ pare_host *pare_host_new(const pare_host_env *env);
 void pare_host_free(pare_host *host); /* NULL is fine */
 
 /* Around each call of a component's function: begin says what runs and on which model (NULL: none); end releases what
- * is still borrowed, frees scratch memory, forgets marks, and turns the function's status into the step's: reports given back as
- * OK fail (PARE_EINVAL), misuse is PARE_EINTERNAL, a failure without a word gets one, an unknown number is PARE_EINTERNAL. */
+ * is still borrowed, frees scratch memory, forgets marks, and turns the function's status into the step's: reports
+ * given back as OK fail (PARE_EINVAL), misuse is PARE_EINTERNAL, a failure without a word gets one, an unknown number
+ * is PARE_EINTERNAL. */
 void pare_host_begin(pare_host *host, pare_phase phase, pare_model *model);
 pare_status pare_host_end(pare_host *host, pare_status st);
 

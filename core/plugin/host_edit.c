@@ -33,14 +33,14 @@ static bool input_ok(const pare_host *h, const char *fn, uint32_t graph, uint32_
 }
 
 static pare_status name_taken(const pare_host *h, const char *name) {
-    pare_diag_item it = {.code = "graph.name-taken", .message = "a value's new name is taken", .tensor = name,
+    pare_diag_item it = {.code = "graph.name-taken",
+                         .message = "a value's new name is taken",
+                         .tensor = name,
                          .hint = "ask for a free one with name_fresh"};
     return pare_host_refuse(h, PARE_EINVAL, &it);
 }
 
-static const char *plain_domain(const char *domain) {
-    return domain && strcmp(domain, "ai.onnx") != 0 ? domain : "";
-}
+static const char *plain_domain(const char *domain) { return domain && strcmp(domain, "ai.onnx") != 0 ? domain : ""; }
 
 /* ---- nodes ---- */
 
@@ -89,7 +89,8 @@ pare_status pare_host_node_del(const pare_host *h, pare_model *m, uint32_t node)
     static const char fn[] = "pare.graph/1 node_del";
     pare_host_impl *s = pare_host_edit(h, m, fn);
     if (!s || !pare_host_node(h, fn, node)) return PARE_EINVAL;
-    if (pare_host_borrowed_inside(s, node)) return pare_host_misuse(h, fn, "a tensor that node %u holds is borrowed", node);
+    if (pare_host_borrowed_inside(s, node))
+        return pare_host_misuse(h, fn, "a tensor that node %u holds is borrowed", node);
     pare_node_del(s->model, node);
     return PARE_OK;
 }
@@ -99,8 +100,7 @@ pare_status pare_host_input_set(const pare_host *h, pare_model *m, uint32_t node
     pare_host_impl *s = pare_host_edit(h, m, fn);
     const pare_node *n = s ? pare_host_node(h, fn, node) : NULL;
     if (!n || !input_ok(h, fn, n->graph, slot, value)) return PARE_EINVAL;
-    if (slot > n->n_in + SLOTS_AHEAD)
-        return pare_host_misuse(h, fn, "slot %u of a node with %u inputs", slot, n->n_in);
+    if (slot > n->n_in + SLOTS_AHEAD) return pare_host_misuse(h, fn, "slot %u of a node with %u inputs", slot, n->n_in);
     if (value || slot < n->n_in) pare_node_input_set(s->model, node, slot, value);
     uint32_t used = n->n_in; /* left-out inputs at the end are not written at all */
     while (used && !n->in[used - 1]) used--;
@@ -143,7 +143,8 @@ pare_status pare_host_replace_uses(const pare_host *h, pare_model *m, uint32_t f
     if (!b) return PARE_EINVAL;
     if (from == to) return pare_host_misuse(h, fn, "from and to are both value %u", from);
     if (!sees(s->model, a->graph, b->graph))
-        return pare_host_misuse(h, fn, "value %u (%s) can't be seen where value %u (%s) is used", to, b->name, from, a->name);
+        return pare_host_misuse(h, fn, "value %u (%s) can't be seen where value %u (%s) is used", to, b->name, from,
+                                a->name);
     if (!a->is_output) {
         pare_value_replace_uses(s->model, from, to);
         return PARE_OK;
@@ -152,7 +153,8 @@ pare_status pare_host_replace_uses(const pare_host *h, pare_model *m, uint32_t f
         return pare_host_refuse_text(h, PARE_EUNSUPPORTED, "graph.training-info",
                                      "the initializer %s is a graph output of a model with training info", a->name);
     if (a->is_input) { /* an input that is also an output keeps its name: only the nodes move */
-        pare_diag_item it = {.code = "graph.interface", .tensor = a->name,
+        pare_diag_item it = {.code = "graph.interface",
+                             .tensor = a->name,
                              .message = "a graph input that is an output as well can't be replaced"};
         return pare_host_refuse(h, PARE_EUNSUPPORTED, &it);
     }
@@ -167,7 +169,8 @@ pare_status pare_host_value_rename(const pare_host *h, pare_model *m, uint32_t v
     if (!v || !pare_host_text_ok(h, fn, "name", name)) return PARE_EINVAL;
     if (strcmp(v->name, name) == 0) return PARE_OK;
     if (!may_rename(s->model, v)) {
-        pare_diag_item it = {.code = "graph.interface", .tensor = v->name,
+        pare_diag_item it = {.code = "graph.interface",
+                             .tensor = v->name,
                              .message = "graph inputs, graph outputs and what training info may name keep their names"};
         return pare_host_refuse(h, PARE_EINVAL, &it);
     }
@@ -189,12 +192,14 @@ pare_status pare_host_attr_set(const pare_host *h, pare_model *m, uint32_t node,
     pare_host_impl *s = pare_host_edit(h, m, fn);
     if (!s || !pare_host_node(h, fn, node) || !pare_host_text_ok(h, fn, "name", name)) return PARE_EINVAL;
     if (!a || a->size < sizeof *a) return pare_host_misuse(h, fn, "the attribute is NULL or its size is not set");
-    if (pare_host_borrowed_inside(s, node)) return pare_host_misuse(h, fn, "a tensor that node %u holds is borrowed", node);
+    if (pare_host_borrowed_inside(s, node))
+        return pare_host_misuse(h, fn, "a tensor that node %u holds is borrowed", node);
     const void *list = a->type == PARE_ATTRIBUTE_STRING   ? (const void *)a->s
                        : a->type == PARE_ATTRIBUTE_FLOATS ? (const void *)a->floats
                        : a->type == PARE_ATTRIBUTE_INTS   ? (const void *)a->ints
                                                           : fn;
-    if ((a->n && !list) || a->n > (uint64_t)1 << 32) return pare_host_misuse(h, fn, "the attribute's data is NULL or absurdly long");
+    if ((a->n && !list) || a->n > (uint64_t)1 << 32)
+        return pare_host_misuse(h, fn, "the attribute's data is NULL or absurdly long");
     switch (a->type) {
     case PARE_ATTRIBUTE_FLOAT: pare_attr_set_float(s->model, node, name, (float)a->f); break;
     case PARE_ATTRIBUTE_INT: pare_attr_set_int(s->model, node, name, a->i); break;
@@ -212,7 +217,8 @@ pare_status pare_host_attr_del(const pare_host *h, pare_model *m, uint32_t node,
     const pare_node *n = s ? pare_host_node(h, fn, node) : NULL;
     if (!n || !pare_host_text_ok(h, fn, "name", name)) return PARE_EINVAL;
     if (!pare_node_attr(n, name)) return PARE_ENOTFOUND;
-    if (pare_host_borrowed_inside(s, node)) return pare_host_misuse(h, fn, "a tensor that node %u holds is borrowed", node);
+    if (pare_host_borrowed_inside(s, node))
+        return pare_host_misuse(h, fn, "a tensor that node %u holds is borrowed", node);
     pare_attr_del(s->model, node, name);
     return PARE_OK;
 }
@@ -222,7 +228,8 @@ pare_status pare_host_meta_set(const pare_host *h, pare_model *m, const char *ke
     pare_host_impl *s = pare_host_edit(h, m, fn);
     if (!s || !pare_host_text_ok(h, fn, "key", key)) return PARE_EINVAL;
     if (strncmp(key, "ai.pare.", 8) == 0) return pare_host_misuse(h, fn, "keys of ai.pare.* are the host's: %s", key);
-    if (value && !pare_utf8_ok(value, strlen(value))) return pare_host_misuse(h, fn, "the value of %s is not UTF-8", key);
+    if (value && !pare_utf8_ok(value, strlen(value)))
+        return pare_host_misuse(h, fn, "the value of %s is not UTF-8", key);
     pare_model_meta_set(s->model, key, value);
     return PARE_OK;
 }

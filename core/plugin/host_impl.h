@@ -35,7 +35,7 @@ typedef struct pare_host_impl {
     PARE_VEC(pare_borrow) borrows;
     PARE_VEC(pare_mark) marks;
     uint32_t last_mark;
-    PARE_VEC(pare_model *) undone; /* what undo threw away: strings of it may still be held by the plugin */
+    PARE_VEC(pare_model *) undone;             /* what undo threw away: strings of it may still be held by the plugin */
     PARE_VEC(uint32_t) next_node, next_tensor; /* [id]: what follows in the walk; deleted ones keep their place */
     uint64_t sorted_at;                        /* model->edits when the nodes were last put in order */
 } pare_host_impl;
@@ -49,8 +49,8 @@ pare_host_impl *pare_host_edit(const pare_host *h, const pare_model *m, const ch
 /* The plugin broke a rule of the SDK: an error at once, and the step fails whatever the plugin returns. PARE_EINVAL. */
 pare_status pare_host_misuse(const pare_host *h, const char *fn, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* The host can't do what was asked: held, and shown when the component's function fails. Returns st. `it` needs code and
- * message only; severity is set here. */
+/* The host can't do what was asked: held, and shown when the component's function fails. Returns st. `it` needs code
+ * and message only; severity is set here. */
 pare_status pare_host_refuse(const pare_host *h, pare_status st, const pare_diag_item *it);
 pare_status pare_host_refuse_text(const pare_host *h, pare_status st, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

@@ -1,7 +1,7 @@
 /* plugin/host_layers.c - pare.layers/1: which layers a model has, where their axes are, which ones a pattern names.
  *
- * Which inputs of an op are weights is the table of ops' business, how names match is model/layers.h's; here is what the
- * dims of a weight mean. Every argument comes from a plugin and is checked. May use: host_impl.h, model.
+ * Which inputs of an op are weights is the table of ops' business, how names match is model/layers.h's; here is what
+ * the dims of a weight mean. Every argument comes from a plugin and is checked. May use: host_impl.h, model.
  */
 #include "plugin/host_impl.h"
 
@@ -27,7 +27,7 @@ static axes axes_of(const pare_node *n, uint32_t slot, int32_t ndim) {
     const char *op = n->op_type;
     if (n->domain[0]) return none;
     if (is_one_of(op, "Conv", "ConvInteger", "QLinearConv") || strcmp(op, "DeformConv") == 0)
-        return ndim < 2 ? none : (axes){.in = 1, .out = 0}; /* w (OC, IC/g, …) */
+        return ndim < 2 ? none : (axes){.in = 1, .out = 0};                                   /* w (OC, IC/g, …) */
     if (strcmp(op, "ConvTranspose") == 0) return ndim < 2 ? none : (axes){.in = 0, .out = 1}; /* w (IC, OC/g, …) */
     if (strcmp(op, "Gemm") == 0) {
         if (ndim != 2) return none;
@@ -40,7 +40,8 @@ static axes axes_of(const pare_node *n, uint32_t slot, int32_t ndim) {
         if (ndim < 2) return none;
         return slot == 0 ? (axes){.in = ndim - 1, .out = ndim - 2} : (axes){.in = ndim - 2, .out = ndim - 1};
     }
-    if (is_one_of(op, "LSTM", "GRU", "RNN")) return ndim == 3 ? (axes){.in = 2, .out = 1} : none; /* (dirs, gates*H, I) */
+    if (is_one_of(op, "LSTM", "GRU", "RNN"))
+        return ndim == 3 ? (axes){.in = 2, .out = 1} : none; /* (dirs, gates*H, I) */
     return none;
 }
 
@@ -51,8 +52,8 @@ typedef struct quant_slots {
 } quant_slots;
 
 static const quant_slots quantized[] = {
-    {"ConvInteger", 1, 0, 3},   {"MatMulInteger", 0, 0, 2}, {"MatMulInteger", 1, 0, 3},
-    {"QLinearConv", 3, 4, 5},   {"QLinearMatMul", 0, 1, 2}, {"QLinearMatMul", 3, 4, 5},
+    {"ConvInteger", 1, 0, 3}, {"MatMulInteger", 0, 0, 2}, {"MatMulInteger", 1, 0, 3},
+    {"QLinearConv", 3, 4, 5}, {"QLinearMatMul", 0, 1, 2}, {"QLinearMatMul", 3, 4, 5},
 };
 
 static uint32_t const_input(pare_model *m, const pare_node *n, uint32_t slot) {
@@ -106,7 +107,7 @@ typedef struct lister {
     pare_layer *out;
     uint64_t cap, n;
     uint32_t stride;
-    uint32_t *index; /* [tensor]: 1 + its layer */
+    uint32_t *index;                    /* [tensor]: 1 + its layer */
     PARE_VEC(uint32_t) last_node, uses; /* of each layer */
 } lister;
 
@@ -123,6 +124,7 @@ static void describe(lister *l, const pare_node *n, uint32_t slot, const pare_co
     pare_arena *a = &l->s->step;
     const pare_tensor *t = pare_model_tensor(m, c->tensor);
     const char *label = pare_arena_strdup(a, pare_node_label(m, n->id));
+    const pare_value *v = pare_model_value(m, pare_host_tensor_value(m, t)); /* a Constant's goes by its value's name */
     axes as_seen = axes_of(n, slot, (int32_t)c->ndim);
     *out = (pare_layer){
         .node = n->id,
@@ -130,7 +132,7 @@ static void describe(lister *l, const pare_node *n, uint32_t slot, const pare_co
         .tensor = c->tensor,
         .scale = c->scale,
         .zero_point = c->zero_point,
-        .name = t->name[0] ? pare_arena_strdup(a, t->name) : label,
+        .name = v ? pare_arena_strdup(a, v->name) : label,
         .op_type = pare_arena_strdup(a, n->op_type),
         .node_name = pare_arena_strdup(a, n->name),
         .label = label,
@@ -193,8 +195,11 @@ static pare_status find_ops(lister *l, const char *param) {
         pare_sb b = {0}, at = {0};
         pare_sb_printf(&b, "pare knows no weights of the op %s", l->names[i]);
         pare_sb_printf(&at, "%s[%llu]", param ? param : "ops", (unsigned long long)i);
-        pare_diag_item it = {.code = "layers.op", .message = pare_sb_str(&b), .param = pare_sb_str(&at),
-                             .hint = "ops that have weights are Conv, ConvTranspose, Gemm, MatMul and the like, spelt as ONNX does"};
+        pare_diag_item it = {
+            .code = "layers.op",
+            .message = pare_sb_str(&b),
+            .param = pare_sb_str(&at),
+            .hint = "ops that have weights are Conv, ConvTranspose, Gemm, MatMul and the like, spelt as ONNX does"};
         st = pare_host_refuse(l->h, PARE_EINVAL, &it);
         pare_sb_free(&b);
         pare_sb_free(&at);
@@ -209,8 +214,8 @@ static pare_status layers_list(const pare_host *h, pare_model *m, const char *pa
     if (!s) return PARE_EINVAL;
     if (!n || (cap && !out) || (n_ops && !ops)) return pare_host_misuse(h, fn, "ops, out or n is NULL");
     if (cap && out[0].size < sizeof *out)
-        return pare_host_misuse(h, fn, "out[0].size is %u, at least %zu (set it to sizeof before the call)", out[0].size,
-                                sizeof *out);
+        return pare_host_misuse(h, fn, "out[0].size is %u, at least %zu (set it to sizeof before the call)",
+                                out[0].size, sizeof *out);
     lister l = {.h = h, .s = s, .names = ops, .n_ops = n_ops, .out = out, .cap = cap, .stride = cap ? out[0].size : 0};
     l.ops = pare_arena_alloc(&s->call, (n_ops + 1) * sizeof *l.ops);
     pare_status st = find_ops(&l, param);
@@ -233,14 +238,18 @@ static void no_hit(const pare_host *h, const char *param, const char *pattern) {
     pare_sb b = {0}, hint = {0};
     if (pare_pattern_hits(m, pattern)) {
         pare_sb_printf(&b, "\"%s\" names something in the model, but no layer of this step", pattern);
-        pare_sb_add(&hint, "the step's layers are those whose op is listed and whose weights are constant: see pare inspect");
+        pare_sb_add(&hint,
+                    "the step's layers are those whose op is listed and whose weights are constant: see pare inspect");
     } else {
         pare_sb_printf(&b, "\"%s\" names no layer of the model", pattern);
         const char *near = pare_pattern_nearest(m, pattern);
-        if (near) pare_sb_printf(&hint, "did you mean \"%s\"?", near);
-        else pare_sb_add(&hint, "pare inspect lists the names: weights, nodes, and labels like Conv#3");
+        if (near)
+            pare_sb_printf(&hint, "did you mean \"%s\"?", near);
+        else
+            pare_sb_add(&hint, "pare inspect lists the names: weights, nodes, and labels like Conv#3");
     }
-    pare_diag_item it = {.code = "layers.pattern", .message = pare_sb_str(&b), .hint = pare_sb_str(&hint), .param = param};
+    pare_diag_item it = {
+        .code = "layers.pattern", .message = pare_sb_str(&b), .hint = pare_sb_str(&hint), .param = param};
     pare_host_refuse(h, PARE_EINVAL, &it);
     pare_sb_free(&b);
     pare_sb_free(&hint);
@@ -255,7 +264,9 @@ static int names_layer(const pare_host *h, const char *param, const char *patter
         if (hit < 0) {
             pare_sb b = {0};
             pare_sb_printf(&b, "\"%s\" is no regular expression: %s", pattern, error ? error : "it can't be read");
-            pare_diag_item it = {.code = "layers.regex", .message = pare_sb_str(&b), .param = param,
+            pare_diag_item it = {.code = "layers.regex",
+                                 .message = pare_sb_str(&b),
+                                 .param = param,
                                  .hint = "after re: stands a POSIX extended regular expression"};
             pare_host_refuse(h, PARE_EINVAL, &it);
             pare_sb_free(&b);

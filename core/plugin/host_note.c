@@ -94,7 +94,8 @@ static pare_status pass_run(const pare_host *h, pare_model *m, const char *pass,
     if (!p) {
         pare_sb b = {0};
         for (size_t i = 0; pare_pass_at(i); i++) pare_sb_printf(&b, "%s%s", i ? ", " : "", pare_pass_at(i)->name);
-        pare_host_refuse_text(h, PARE_ENOTFOUND, "pass.unknown", "there is no pass %s; there are %s", pass, pare_sb_str(&b));
+        pare_host_refuse_text(h, PARE_ENOTFOUND, "pass.unknown", "there is no pass %s; there are %s", pass,
+                              pare_sb_str(&b));
         pare_sb_free(&b);
         return PARE_ENOTFOUND;
     }

@@ -1,9 +1,9 @@
 /* plugin/host_opset.c - raising a file's opset where every op in it means the same in both versions.
  *
- * Is: a table of what changed for the worse in ai.onnx 8 to 21, and the refusal that names op, node and version. Is not:
- * a converter; ops that would have to be rewritten are refused. Drawn from the changelog of ONNX's operators: a change that only
- * widens types, or adds an optional input or an attribute whose default is the old behaviour, is not listed.
- * May use: host_impl.h, model.
+ * Is: a table of what changed for the worse in ai.onnx 8 to 21, and the refusal that names op, node and version. Is
+ * not: a converter; ops that would have to be rewritten are refused. Drawn from the changelog of ONNX's operators: a
+ * change that only widens types, or adds an optional input or an attribute whose default is the old behaviour, is not
+ * listed. May use: host_impl.h, model.
  */
 #include "plugin/host_impl.h"
 
@@ -71,8 +71,8 @@ static const change changes[] = {
     {"Upsample", 10, ALWAYS, NULL, "it was replaced by Resize"},
 };
 
-/* Softmax before 13 flattens to 2-D at axis (default 1), since 13 works along axis (default -1): the same when the axis is
- * the last one both ways. */
+/* Softmax before 13 flattens to 2-D at axis (default 1), since 13 works along axis (default -1): the same when the axis
+ * is the last one both ways. */
 static bool axis_is_last(const pare_model *m, const pare_node *n) {
     const pare_attr *a = pare_node_attr(n, "axis");
     const pare_value *v = n->n_in ? pare_model_value(m, n->in[0]) : NULL;
@@ -107,10 +107,12 @@ static const change *change_of(const pare_model *m, const pare_node *n, int64_t 
 
 static pare_status refuse(const pare_host *h, const pare_node *n, const change *c, int64_t from, int64_t to) {
     pare_sb b = {0};
-    pare_sb_printf(&b, "the file's opset can't be raised from %lld to %lld: %s changed in version %d (%s)", (long long)from,
-                   (long long)to, c->op, c->version, c->what);
+    pare_sb_printf(&b, "the file's opset can't be raised from %lld to %lld: %s changed in version %d (%s)",
+                   (long long)from, (long long)to, c->op, c->version, c->what);
     const pare_value *v = n->n_out ? pare_model_value(pare_host_of(h)->model, n->out[0]) : NULL;
-    pare_diag_item it = {.code = "opset.changed", .message = pare_sb_str(&b), .node = n->name[0] ? n->name : NULL,
+    pare_diag_item it = {.code = "opset.changed",
+                         .message = pare_sb_str(&b),
+                         .node = n->name[0] ? n->name : NULL,
                          .tensor = v ? v->name : NULL,
                          .hint = "export the model again at the newer opset (torch.onnx.export(…, opset_version=…))"};
     pare_host_refuse(h, PARE_EUNSUPPORTED, &it);
@@ -124,9 +126,10 @@ static const unsigned char ir_of[NEWEST - OLDEST + 1] = {3, 3, 4, 5, 6, 7, 7, 7,
 pare_status pare_host_opset_raise(const pare_host *h, pare_model *m, int64_t min) {
     int64_t now = pare_model_opset(m, "");
     if (now < OLDEST || min > NEWEST)
-        return pare_host_refuse_text(h, PARE_EUNSUPPORTED, "opset.unknown",
-                                     "the file's opset can't be raised from %lld to %lld: pare knows what changed from %d to %d",
-                                     (long long)now, (long long)min, OLDEST, NEWEST);
+        return pare_host_refuse_text(
+            h, PARE_EUNSUPPORTED, "opset.unknown",
+            "the file's opset can't be raised from %lld to %lld: pare knows what changed from %d to %d", (long long)now,
+            (long long)min, OLDEST, NEWEST);
     pare_status st = PARE_OK;
     for (size_t i = 0; i < m->nodes.len; i++) { /* subgraphs included; all that stand in the way are named */
         const pare_node *n = m->nodes.data[i];

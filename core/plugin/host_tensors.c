@@ -49,12 +49,12 @@ bool pare_host_borrowed_inside(const pare_host_impl *s, uint32_t node) {
 
 /* IR versions as ONNX's version history lists them beside the dtypes. */
 void pare_host_ir_for_dtype(pare_model *m, uint32_t dtype) {
-    int64_t need = dtype >= PARE_UINT2           ? 13
-                   : dtype == PARE_FLOAT8E8M0    ? 12
-                   : dtype == PARE_FLOAT4E2M1    ? 11
-                   : dtype >= PARE_UINT4         ? 10
-                   : dtype >= PARE_FLOAT8E4M3FN  ? 9
-                                                 : 4; /* before 4 an initializer has to be a graph input as well */
+    int64_t need = dtype >= PARE_UINT2          ? 13
+                   : dtype == PARE_FLOAT8E8M0   ? 12
+                   : dtype == PARE_FLOAT4E2M1   ? 11
+                   : dtype >= PARE_UINT4        ? 10
+                   : dtype >= PARE_FLOAT8E4M3FN ? 9
+                                                : 4; /* before 4 an initializer has to be a graph input as well */
     if (m->ir_version < need) m->ir_version = need;
 }
 
@@ -70,7 +70,8 @@ static pare_status shape_ok(const pare_host *h, const char *fn, uint32_t dtype, 
     for (uint32_t i = 0; i < ndim; i++)
         if (dims[i] < 0) return pare_host_misuse(h, fn, "dims[%u] is %lld", i, (long long)dims[i]);
     if (!pare_dims_count(dims, ndim, &count) || !pare_dtype_nbytes(dtype, count, &bytes))
-        return pare_host_refuse_text(h, PARE_ENOMEM, "memory.tensor", "a tensor of these dims is larger than any memory");
+        return pare_host_refuse_text(h, PARE_ENOMEM, "memory.tensor",
+                                     "a tensor of these dims is larger than any memory");
     return PARE_OK;
 }
 
@@ -146,8 +147,8 @@ static pare_status tensors_borrow(const pare_host *h, pare_model *m, uint32_t te
         return pare_host_misuse(h, fn, "view->size is %u, at least %zu (set it to sizeof before the call)",
                                 view ? view->size : 0, sizeof *view);
     if (t->dtype == PARE_STRING)
-        return pare_host_refuse_text(h, PARE_EUNSUPPORTED, "tensor.string", "tensor %s holds strings, which have no view",
-                                     shown(t));
+        return pare_host_refuse_text(h, PARE_EUNSUPPORTED, "tensor.string",
+                                     "tensor %s holds strings, which have no view", shown(t));
     pare_borrow *b = borrow_of(s, tensor);
     if (b && (write || !b->readers))
         return pare_host_misuse(h, fn, "tensor %u (%s) is already borrowed for %s", tensor, shown(t),
@@ -159,8 +160,10 @@ static pare_status tensors_borrow(const pare_host *h, pare_model *m, uint32_t te
                                           : pare_tensor_overwrite(t, s->held, &data);
     if (st) return st;
     if (!write) memcpy(&data, &bytes, sizeof data);
-    if (b) b->readers++;
-    else pare_vec_push(&s->borrows, ((pare_borrow){tensor, !write}));
+    if (b)
+        b->readers++;
+    else
+        pare_vec_push(&s->borrows, ((pare_borrow){tensor, !write}));
 
     int64_t *strides = pare_arena_alloc(&s->call, (t->ndim + 1) * sizeof *strides);
     int64_t step = 1;
@@ -191,8 +194,10 @@ static void tensors_release(const pare_host *h, pare_model *m, uint32_t tensor) 
         pare_host_misuse(h, fn, "tensor %u is not borrowed", tensor);
         return;
     }
-    if (b->readers > 1) b->readers--;
-    else *b = s->borrows.data[--s->borrows.len];
+    if (b->readers > 1)
+        b->readers--;
+    else
+        *b = s->borrows.data[--s->borrows.len];
 }
 
 /* ---- changing ---- */
@@ -206,7 +211,9 @@ static pare_status tensors_add(const pare_host *h, pare_model *m, const char *na
     pare_status st = shape_ok(h, fn, dtype, ndim, dims);
     if (st) return st;
     if (!pare_name_is_free(s->model, PARE_MAIN_GRAPH, name)) {
-        pare_diag_item it = {.code = "graph.name-taken", .message = "the name of a new tensor is taken", .tensor = name,
+        pare_diag_item it = {.code = "graph.name-taken",
+                             .message = "the name of a new tensor is taken",
+                             .tensor = name,
                              .hint = "ask for a free one with name_fresh"};
         return pare_host_refuse(h, PARE_EINVAL, &it);
     }
@@ -230,7 +237,8 @@ static pare_status tensors_retype(const pare_host *h, pare_model *m, uint32_t te
     pare_status st = shape_ok(h, fn, dtype, ndim, dims);
     if (st) return st;
     if (!pare_tensor_retype(s->model, tensor, dtype, ndim, dims)) {
-        pare_diag_item it = {.code = "memory.tensor", .message = "no memory for a tensor's new bytes", .tensor = t->name};
+        pare_diag_item it = {
+            .code = "memory.tensor", .message = "no memory for a tensor's new bytes", .tensor = t->name};
         return pare_host_refuse(h, PARE_ENOMEM, &it);
     }
     if (dtype > PARE_BFLOAT16) pare_host_ir_for_dtype(s->model, dtype);
@@ -246,12 +254,12 @@ static pare_status tensors_del(const pare_host *h, pare_model *m, uint32_t tenso
     if (t->owner != PARE_OWNER_INITIALIZER)
         return pare_host_misuse(h, fn, "tensor %u is held by a node: delete the node", tensor);
     const pare_value *v = pare_model_value(s->model, pare_host_tensor_value(s->model, t));
-    const char *why = !v                 ? NULL
-                      : v->uses.len      ? "nodes use it"
-                      : v->is_output     ? "it is a graph output"
+    const char *why = !v                                         ? NULL
+                      : v->uses.len                              ? "nodes use it"
+                      : v->is_output                             ? "it is a graph output"
                       : v->is_input && s->model->ir_version >= 4 ? "it is the default of a graph input"
-                      : s->model->has_training_info ? "the model's training info may name it"
-                                                    : NULL;
+                      : s->model->has_training_info              ? "the model's training info may name it"
+                                                                 : NULL;
     if (why) {
         pare_sb b = {0};
         pare_sb_printf(&b, "a tensor can't be deleted: %s", why);

@@ -150,7 +150,7 @@ static void fill_scalar(filler *f, const pare_param *p, const pare_yaml_node *n,
         out->u.f = n->f;
         if (in_range(p, n->f)) return;
         wrong_value(f, p, n, path, inside, "config.range",
-                    p->max == 1 && n->f > 1 && n->f < 100 ? "it is a share: 0.9 means 90 %" : NULL);
+                    p->max == 1 && n->f >= 2 && n->f <= 100 ? "it is a share: 0.9 means 90 %" : NULL);
         return;
     case PARE_PARAM_ENUM: fill_enum(f, p, n, path, inside, out); return;
     default: fill_text(f, p, n, path, inside, out); return;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 typedef struct entry {
-    pare_loaded pub; /* first, so that a pare_loaded is its entry */
+    pare_loaded pub;              /* first, so that a pare_loaded is its entry */
     char sha256[PARE_SHA256_HEX]; /* "" until asked for */
 } entry;
 
@@ -35,7 +35,8 @@ static const char *clash(pare_plugins *set, const pare_plugin *p) {
     for (size_t i = 0; i < set->loaded.len; i++) {
         const pare_loaded *l = &set->loaded.data[i]->pub;
         if (strcmp(l->id, p->id) == 0)
-            return pare_arena_printf(&set->arena, "shadowed by %s, which has the same plugin id \"%s\"", l->path, p->id);
+            return pare_arena_printf(&set->arena, "shadowed by %s, which has the same plugin id \"%s\"", l->path,
+                                     p->id);
     }
     for (size_t i = 0; p->techniques[i]; i++) {
         const pare_loaded *by;
@@ -92,8 +93,9 @@ static pare_status search(pare_plugins *set, const char *path, pare_folder_origi
     if (!names && !f.repeated) {
         const char *why = f.exists ? "can't be read" : what == PARE_PATH_NONE ? "does not exist" : "is not a folder";
         if (origin == PARE_FOLDER_OPTION)
-            return pare_fail(d, PARE_EINVAL, "plugin.no-folder", "--plugin-dir takes a folder that holds plugins (*.so)",
-                             "the plugin folder %s %s", path, why);
+            return pare_fail(d, PARE_EINVAL, "plugin.no-folder",
+                             "--plugin-dir takes a folder that holds plugins (*.so)", "the plugin folder %s %s", path,
+                             why);
         if (origin == PARE_FOLDER_ENV || f.exists)
             pare_say(d, PARE_WARNING, "plugin.no-folder", "the plugin folder %s (%s) %s", path,
                      pare_folder_origin_text(origin), why);
@@ -180,7 +182,8 @@ size_t pare_plugins_folder_count(const pare_plugins *set) { return set->folders.
 const pare_plugin_folder *pare_plugins_folder_at(const pare_plugins *set, size_t i) { return &set->folders.data[i]; }
 
 const char *pare_folder_origin_text(pare_folder_origin origin) {
-    static const char *const text[] = {"--plugin-dir", "PARE_PLUGIN_PATH", "the user's folder", "beside the executable"};
+    static const char *const text[] = {"--plugin-dir", "PARE_PLUGIN_PATH", "the user's folder",
+                                       "beside the executable"};
     return text[origin];
 }
 

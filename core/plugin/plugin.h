@@ -2,10 +2,10 @@
  *
  * Folders are searched in order: those given (--plugin-dir), PARE_PLUGIN_PATH (colon-separated), the user's
  * (${XDG_DATA_HOME:-~/.local/share}/pare/plugins), and the one beside the executable (../lib/pare/plugins; the build
- * tree has the same layout). Every *.so in them is a candidate; the first plugin of an id wins. Each candidate's fate is kept with
- * its path and reason. Objects are opened RTLD_NOW | RTLD_LOCAL and never closed, so whatever a plugin returned
- * as static data stays good for the life of the process.
- * Is not: running techniques (step.h), parameter values (param.h). May use: base, sdk, param.h.
+ * tree has the same layout). Every *.so in them is a candidate; the first plugin of an id wins. Each candidate's fate
+ * is kept with its path and reason. Objects are opened RTLD_NOW | RTLD_LOCAL and never closed, so whatever a plugin
+ * returned as static data stays good for the life of the process. Is not: running techniques (step.h), parameter values
+ * (param.h). May use: base, sdk, param.h.
  */
 #ifndef PARE_PLUGIN_PLUGIN_H
 #define PARE_PLUGIN_PLUGIN_H
@@ -31,7 +31,7 @@ typedef struct pare_plugin_folder {
 
 /* A plugin that was taken. */
 typedef struct pare_loaded {
-    const pare_plugin *plugin; /* the plugin's own static data */
+    const pare_plugin *plugin;                   /* the plugin's own static data */
     const char *id, *version, *vendor, *license; /* vendor and license "" where the plugin says nothing */
     const char *path;
     const pare_technique *const *techniques;
@@ -46,9 +46,10 @@ typedef struct pare_rejected {
 
 typedef struct pare_plugins pare_plugins;
 
-/* Searches and loads. dirs: the folders named by --plugin-dir. NULL when one of these does not exist (reported: plugin.no-folder);
- * a folder of PARE_PLUGIN_PATH that doesn't exist is a warning; the other two are optional. Rejected candidates are not
- * reported, only kept. Call from the main thread. Free with pare_plugins_free; the objects stay open. */
+/* Searches and loads. dirs: the folders named by --plugin-dir. NULL when one of these does not exist (reported:
+ * plugin.no-folder); a folder of PARE_PLUGIN_PATH that doesn't exist is a warning; the other two are optional. Rejected
+ * candidates are not reported, only kept. Call from the main thread. Free with pare_plugins_free; the objects stay
+ * open. */
 pare_plugins *pare_plugins_load(const char *const *dirs, size_t n, pare_diags *d);
 void pare_plugins_free(pare_plugins *set); /* NULL is fine */
 
@@ -66,7 +67,8 @@ const pare_technique *pare_plugins_technique(const pare_plugins *set, const char
 /* All technique ids, sorted, for "did you mean". */
 const char *const *pare_plugins_technique_ids(const pare_plugins *set, size_t *n);
 
-/* A loaded plugin's file hash (64 hex digits), worked out at the first call and kept. NULL: the file can't be read any more (reported). */
+/* A loaded plugin's file hash (64 hex digits), worked out at the first call and kept. NULL: the file can't be read any
+ * more (reported). */
 const char *pare_plugin_sha256(pare_plugins *set, const pare_loaded *plugin, pare_diags *d);
 
 #endif

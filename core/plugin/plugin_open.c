@@ -66,7 +66,8 @@ static const char *machine_text(pare_arena *a, uint16_t machine) {
 /* Do all segments lie within the file? Reads the 64-bit form alone; another is left to the system's loader. */
 static const char *segments_fit(FILE *f, const unsigned char *head, size_t n, uint64_t size, pare_arena *a) {
     if (head[4] != ELF_CLASS_64) return NULL;
-    if (n < ELF64_HEADER) return pare_arena_printf(a, "truncated: %llu bytes are no ELF header", (unsigned long long)size);
+    if (n < ELF64_HEADER)
+        return pare_arena_printf(a, "truncated: %llu bytes are no ELF header", (unsigned long long)size);
     uint64_t at = get(head + 32, 8, head[5]), entry = get(head + 54, 2, head[5]), count = get(head + 56, 2, head[5]);
     uint64_t end;
     if (entry < ELF64_SEGMENT || !pare_add_ok(at, entry * count, &end)) return "its ELF header is damaged";
@@ -102,8 +103,10 @@ static const char *look(const char *path, const pare_elf_kind *own, pare_arena *
     unsigned char head[ELF64_HEADER];
     size_t n = fread(head, 1, sizeof head, f);
     const char *why = NULL;
-    if (size == 0) why = "an empty file";
-    else if (!is_elf(head, n)) why = "not an ELF file";
+    if (size == 0)
+        why = "an empty file";
+    else if (!is_elf(head, n))
+        why = "not an ELF file";
     else {
         pare_elf_kind kind = kind_of(head);
         if (own->known && kind.machine != own->machine)
@@ -113,7 +116,8 @@ static const char *look(const char *path, const pare_elf_kind *own, pare_arena *
             why = pare_arena_printf(a, "built for another word size or byte order than this host");
         else if (get(head + 16, 2, head[5]) != ELF_TYPE_DYN)
             why = "an ELF file, but not a shared object";
-        else why = segments_fit(f, head, n, size, a);
+        else
+            why = segments_fit(f, head, n, size, a);
     }
     fclose(f);
     return why;
@@ -168,18 +172,21 @@ enum { PLUGIN_MIN = sizeof(pare_plugin), TECHNIQUE_MIN = sizeof(pare_technique),
 
 static const char *check_technique(const pare_technique *t, pare_arena *a) {
     if (t->size < TECHNIQUE_MIN)
-        return pare_arena_printf(a, "a technique's struct is too small: size %u, at least %u (set .size = sizeof)", t->size,
-                                 (unsigned)TECHNIQUE_MIN);
+        return pare_arena_printf(a, "a technique's struct is too small: size %u, at least %u (set .size = sizeof)",
+                                 t->size, (unsigned)TECHNIQUE_MIN);
     if (!id_ok(t->id, 2))
-        return pare_arena_printf(a, "bad technique id \"%s\": it takes lower-case words joined by dots, as in "
-                                    "\"prune.magnitude\"", t->id ? t->id : "(NULL)");
+        return pare_arena_printf(a,
+                                 "bad technique id \"%s\": it takes lower-case words joined by dots, as in "
+                                 "\"prune.magnitude\"",
+                                 t->id ? t->id : "(NULL)");
     const char *what = !t->version || !*t->version   ? "version"
                        : !t->summary || !*t->summary ? "summary"
                        : !t->create                  ? "create"
                        : !t->apply                   ? "apply"
                                                      : NULL;
     if (what) return pare_arena_printf(a, "technique %s has no %s", t->id, what);
-    if (t->flags) return pare_arena_printf(a, "technique %s sets flags 0x%x, which this host doesn't know", t->id, t->flags);
+    if (t->flags)
+        return pare_arena_printf(a, "technique %s sets flags 0x%x, which this host doesn't know", t->id, t->flags);
     if (!t->n_params) return NULL;
     if (!t->params) return pare_arena_printf(a, "technique %s has %u parameters but no table", t->id, t->n_params);
     if (t->param_stride < PARAM_MIN)
@@ -194,8 +201,8 @@ static const char *check_technique(const pare_technique *t, pare_arena *a) {
 
 static const char *check_plugin(const pare_plugin *p, pare_arena *a) {
     if (p->size < PLUGIN_MIN)
-        return pare_arena_printf(a, "its plugin struct is too small: size %u, at least %u (set .size = sizeof)", p->size,
-                                 (unsigned)PLUGIN_MIN);
+        return pare_arena_printf(a, "its plugin struct is too small: size %u, at least %u (set .size = sizeof)",
+                                 p->size, (unsigned)PLUGIN_MIN);
     if (p->abi_major != PARE_ABI_MAJOR)
         return pare_arena_printf(a, "its struct says ABI %u, this host speaks %u", p->abi_major, PARE_ABI_MAJOR);
     if (p->abi_minor > PARE_ABI_MINOR_LATEST)

@@ -52,8 +52,8 @@ static pare_status commit_check(const pare_host_env *env, const pare_technique *
                      env->step ? env->step : "", env->step ? ": " : "", t->id);
 }
 
-pare_status pare_step_run(const pare_host_env *env, const pare_technique *t, const pare_arg *args,
-                          const pare_model *in, pare_model **out) {
+pare_status pare_step_run(const pare_host_env *env, const pare_technique *t, const pare_arg *args, const pare_model *in,
+                          pare_model **out) {
     pare_model *view = pare_model_clone(in);
     bool sound = pare_model_infer(view, NULL) == PARE_OK;
     pare_host *host = open_host(env, t);

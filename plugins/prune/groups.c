@@ -16,8 +16,27 @@ typedef struct job {
     uint32_t n, m;
 } job;
 
+/* Small groups by rank, without a branch to guess wrong. Called with a constant r for the usual ones: unrolled then. */
+static inline void by_rank(const uint64_t *key, uint8_t *gone, uint32_t r, uint64_t stride, uint32_t remove) {
+    for (uint32_t j = 0; j < r; j++) {
+        const uint64_t own = key[j * stride];
+        uint32_t rank = 0;
+        for (uint32_t i = 0; i < j; i++) rank += key[i * stride] <= own;
+        for (uint32_t i = j + 1; i < r; i++) rank += key[i * stride] < own;
+        gone[j * stride] = rank < remove;
+    }
+}
+
 /* The r keys at step `stride`: marks the r - keep smallest, ties from the front. */
 static void choose(const uint64_t *key, uint8_t *gone, uint32_t r, uint64_t stride, uint32_t keep) {
+    if (r == 4) {
+        by_rank(key, gone, 4, stride, 4 - keep);
+        return;
+    }
+    if (r <= 8) {
+        by_rank(key, gone, r, stride, r - keep);
+        return;
+    }
     for (uint32_t j = 0; j < r; j++) gone[j * stride] = 0;
     for (uint32_t round = keep; round < r; round++) {
         uint32_t least = r;

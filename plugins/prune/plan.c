@@ -105,12 +105,12 @@ static void plan_groups(prune_task *t, const pare_tensor_info *info) {
     t->how = PRUNE_GROUPS;
     t->requested = 1.0 - (double)t->n / (double)t->m;
     if (t->layer.in_axis < 0 || (uint32_t)t->layer.in_axis >= info->ndim) {
-        leave(t, "it has no input channels that the pattern could go along");
+        leave(t, "no input channels that the pattern could go along");
         return;
     }
     t->channels = (uint64_t)info->dims[t->layer.in_axis];
     if (t->channels < t->m) {
-        leave(t, "it has fewer input channels than one group of the pattern");
+        leave(t, "fewer input channels than one group of the pattern");
         return;
     }
     t->inner = 1;
@@ -144,19 +144,38 @@ static pare_status plan_task(const finder *f, const pare_layer *layer, const pru
         t->gone = t->how == PRUNE_SHARE ? prune_count(t->requested, t->count) : 0;
     }
     if (!t->readable)
-        leave(t, "its weights are neither floats nor quantized with a scale");
+        leave(t, "weights that are neither floats nor quantized with a scale");
     else if (t->how != PRUNE_POOL && t->how != PRUNE_LEAVE && t->gone == 0)
         leave(t, NULL);
     return PARE_OK;
 }
 
-static void warn_layer(const finder *f, const prune_task *t) {
-    char text[512];
+/* One report for all layers that are left for the same reason: a network may have dozens. */
+static void tell_left(const finder *f, const prune_plan *plan, uint64_t first) {
+    enum { SHOWN = 4 };
+    const prune_task *t = &plan->tasks[first];
+    char names[600] = "", text[800];
+    size_t at = 0;
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < plan->n; i++) {
+        if (plan->tasks[i].why != t->why) continue;
+        if (i < first) return; /* told already */
+        if (++n > SHOWN) continue;
+        const int len =
+            snprintf(names + at, sizeof names - at, "%s\"%.120s\"", n > 1 ? ", " : "", plan->tasks[i].layer.name);
+        at += len > 0 ? (size_t)len : 0;
+    }
+    (void)snprintf(text, sizeof text, "%llu layer%s left as %s: %s: %s%s", (unsigned long long)n,
+                   n == 1 ? " is" : "s are", n == 1 ? "it is" : "they are", t->why, names, n > SHOWN ? ", ..." : "");
+    PARE_REPORT(f->host, t->readable ? PARE_NOTE : PARE_WARNING, .code = "prune.layer-left", .message = text);
+}
+
+static void warn_layer(const finder *f, const prune_plan *plan, uint64_t i) {
+    const prune_task *t = &plan->tasks[i];
     if (t->how == PRUNE_LEAVE && t->why) {
-        (void)snprintf(text, sizeof text, "layer \"%.200s\" is left as it is: %s", t->layer.name, t->why);
-        PARE_REPORT(f->host, t->readable ? PARE_NOTE : PARE_WARNING, .code = "prune.layer-left", .message = text,
-                    .tensor = t->layer.name);
+        tell_left(f, plan, i);
     } else if (t->count && t->gone == t->count) {
+        char text[512];
         (void)snprintf(text, sizeof text, "a sparsity of %.10g removes all %llu weights of layer \"%.200s\"",
                        t->requested, (unsigned long long)t->count, t->layer.name);
         PARE_REPORT(f->host, PARE_WARNING, .code = "prune.layer-emptied", .message = text, .tensor = t->layer.name,
@@ -181,7 +200,7 @@ static pare_status plan_pool(const finder *f, prune_plan *plan) {
 static void warn_plan(const finder *f, const prune_plan *plan) {
     uint64_t gone = plan->pool_gone;
     for (uint64_t i = 0; i < plan->n; i++) {
-        warn_layer(f, &plan->tasks[i]);
+        warn_layer(f, plan, i);
         gone += plan->tasks[i].gone;
     }
     if (plan->pool_gone && plan->pool_gone == plan->pool_count)

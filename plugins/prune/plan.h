@@ -20,7 +20,7 @@ typedef enum prune_how {
 
 typedef struct prune_task {
     pare_layer layer;
-    const char *why; /* PRUNE_LEAVE: the reason, [static]; NULL: none of the weights was asked for */
+    const char *why; /* PRUNE_LEAVE: the reason, [static], compared by address; NULL: nothing was asked for */
     prune_how how;
     uint32_t dtype, n, m;     /* N:M */
     uint64_t count;           /* weights */

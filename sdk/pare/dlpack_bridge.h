@@ -1,9 +1,9 @@
 /* pare/dlpack_bridge.h - pare_view to and from DLPack's DLTensor, for plugins that speak DLPack. Optional.
  *
  * Brings no copy of DLPack: include your own dlpack.h first, or have <dlpack/dlpack.h> on the path; without either this
- * header defines nothing. Numbers of type codes are DLPack's (up to its version 1.1), written out so that an older dlpack.h will
- * do. Beware: DLPack's own size helpers count a 4-bit element as a whole byte; use pare_view.nbytes.
- * May include: tensor.h.
+ * header defines nothing. Numbers of type codes are DLPack's (up to its version 1.1), written out so that an older
+ * dlpack.h will do. Beware: DLPack's own size helpers count a 4-bit element as a whole byte; use pare_view.nbytes. May
+ * include: tensor.h.
  */
 #ifndef PARE_DLPACK_BRIDGE_H
 #define PARE_DLPACK_BRIDGE_H
@@ -49,7 +49,8 @@ static inline uint32_t pare_dlpack_dtype(DLDataType type) {
     return PARE_DTYPE_UNKNOWN;
 }
 
-/* Fills in a DLTensor that looks at the same memory, good as long as the view. PARE_EUNSUPPORTED: DLPack has no such type. */
+/* Fills in a DLTensor that looks at the same memory, good as long as the view. PARE_EUNSUPPORTED: DLPack has no such
+ * type. */
 static inline pare_status pare_view_to_dlpack(const pare_view *view, DLTensor *out) {
     int code = pare_dlpack_code(view->dtype);
     if (code < 0) return PARE_EUNSUPPORTED;
@@ -66,8 +67,8 @@ static inline pare_status pare_view_to_dlpack(const pare_view *view, DLTensor *o
     return PARE_OK;
 }
 
-/* The same the other way, for code that works on views: compact tensors whose strides are given. PARE_EUNSUPPORTED: strides
- * NULL, or a type that ONNX does not have. */
+/* The same the other way, for code that works on views: compact tensors whose strides are given. PARE_EUNSUPPORTED:
+ * strides NULL, or a type that ONNX does not have. */
 static inline pare_status pare_view_from_dlpack(const DLTensor *tensor, pare_view *out) {
     uint32_t dtype = pare_dlpack_dtype(tensor->dtype);
     int32_t i;

@@ -1,7 +1,7 @@
 /* pare/host.h - what every component gets from the host.
  *
- * Everything else is a small interface asked for by name: host->ext(host, "pare.graph/1"). An interface whose id ends in
- * /1 only ever grows at its end; another meaning gets another number. Thread tags: [load] while scanning, [run] one
+ * Everything else is a small interface asked for by name: host->ext(host, "pare.graph/1"). An interface whose id ends
+ * in /1 only ever grows at its end; another meaning gets another number. Thread tags: [load] while scanning, [run] one
  * thread per instance at a time, [any] concurrent. Strings given to the host are borrowed for the call; strings
  * got from it live until the component's function returns, unless marked otherwise. May include: diag.h.
  */
@@ -28,11 +28,11 @@ typedef struct pare_host {
     void *(*scratch)(const struct pare_host *, uint64_t bytes);
     /* [any] The step's seed, from the pipeline's seed and the step's id: feed it to pare/random.h. */
     uint64_t (*seed)(const struct pare_host *);
-    /* [run] fn(ctx, i) for i in 0..n-1, each once, on the run's threads; returns when all are done. Results may depend on
-     * i, never on the thread. */
+    /* [run] fn(ctx, i) for i in 0..n-1, each once, on the run's threads; returns when all are done. Results may depend
+     * on i, never on the thread. */
     void (*parallel)(const struct pare_host *, uint64_t n, void (*fn)(void *ctx, uint64_t i), void *ctx);
-    /* [run] Reduces a buffer over all processes of the run, in place (PARE_FLOAT, PARE_DOUBLE, PARE_INT64, PARE_UINT64).
-     * The identity on one process: the seam for MPI and NCCL. */
+    /* [run] Reduces a buffer over all processes of the run, in place (PARE_FLOAT, PARE_DOUBLE, PARE_INT64,
+     * PARE_UINT64). The identity on one process: the seam for MPI and NCCL. */
     pare_status (*reduce)(const struct pare_host *, uint32_t op, uint32_t dtype, void *buffer, uint64_t n);
     /* [any] An interface by its id, or NULL. [static] */
     const void *(*ext)(const struct pare_host *, const char *id);

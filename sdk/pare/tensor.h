@@ -80,8 +80,8 @@ static inline const char *pare_dtype_name(uint32_t dtype) {
     }
 }
 
-/* Bytes that `count` elements take, sub-byte dtypes packed; UINT64_MAX where that is no number of bytes (strings, unknown
- * dtypes, overflow). */
+/* Bytes that `count` elements take, sub-byte dtypes packed; UINT64_MAX where that is no number of bytes (strings,
+ * unknown dtypes, overflow). */
 static inline uint64_t pare_nbytes(uint32_t dtype, uint64_t count) {
     uint64_t bits = pare_dtype_bits(dtype);
     if (!bits || count > (UINT64_MAX - 7) / bits) return UINT64_MAX;

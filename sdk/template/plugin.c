@@ -4,8 +4,8 @@
 static const pare_param params[] = {
     {.size = sizeof(pare_param), .type = PARE_PARAM_FLOAT, .name = "factor", .dflt = "0.5",
      .doc = "What the weights are multiplied by."},
-    {.size = sizeof(pare_param), .type = PARE_PARAM_PATTERN, .flags = PARE_PARAM_LIST, .name = "include", .dflt = "[\"*\"]",
-     .doc = "The layers to scale: weight names, node names or labels like Conv#3."},
+    {.size = sizeof(pare_param), .type = PARE_PARAM_PATTERN, .flags = PARE_PARAM_LIST, .name = "include",
+     .dflt = "[\"*\"]", .doc = "The layers to scale: weight names, node names or labels like Conv#3."},
 };
 
 /* Arguments live until destroy, so they can be the whole state. */

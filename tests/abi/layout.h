@@ -1,7 +1,8 @@
 /* tests/abi/layout.h - every struct of the SDK and its fields: S(struct) then F(struct, field) in order.
  *
- * Used by test_plugin_abi.c, which compares sizes and offsets with golden/abi-v1.txt and fails for a struct or field that is
- * missing here. Until 1.0 a change of layout regenerates the table: PARE_GOLDEN_UPDATE=1 build/release/tests/plugin_test_plugin_abi
+ * Used by test_plugin_abi.c, which compares sizes and offsets with golden/abi-v1.txt and fails for a struct or field
+ * that is missing here. Until 1.0 a change of layout regenerates the table:
+ * PARE_GOLDEN_UPDATE=1 build/release/tests/plugin_test_plugin_abi
  */
 #ifndef PARE_TESTS_ABI_LAYOUT_H
 #define PARE_TESTS_ABI_LAYOUT_H

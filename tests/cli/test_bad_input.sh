@@ -23,7 +23,7 @@ fails 2 cli.device run p.yaml --device cuda
 # the file
 fails 2 file.missing run missing.yaml
 mkdir folder
-fails 2 file.folder run folder
+fails 2 yaml.folder run folder
 : > empty.yaml
 "$pare" run empty.yaml > out 2> err
 check test $? = 2
@@ -31,7 +31,7 @@ pipeline > p.yaml
 sed 's/sparsity/sparsty/' p.yaml > typo.yaml
 "$pare" run typo.yaml > out 2> err
 check test $? = 2
-says "typo.yaml:8"
+says "typo.yaml:9:12"
 says "did you mean"
 says "^"
 "$pare" check typo.yaml > out 2> err

@@ -62,12 +62,15 @@ def load(m, tensors):
     assert not extra and all(k.endswith("num_batches_tracked") for k in missing), (missing, extra)
 
 
-def pare_model(pare, folder, which, params, seed):
+def pare_model(pare, folder, which, params, seed, weights=None):
     text = ", ".join(f"{k}: {v}" for k, v in params.items())
     config = pathlib.Path(folder, f"{which}.yaml")
-    config.write_text(f"version: 1\nname: x\nseed: {seed}\nmodels:\n  net: {{zoo: {which}, with: {{{text}}}}}\nsteps: []\n")
-    out = pathlib.Path(folder, "out-" + which)
-    subprocess.run([pare, "run", str(config), "--out", str(out)], check=True)
+    more = f", weights: {weights}" if weights else ""
+    config.write_text(f"version: 1\nname: x\nseed: {seed}\nmodels:\n"
+                      f"  net: {{zoo: {which}, with: {{{text}}}{more}}}\nsteps: []\n"
+                      "report: {metrics: [size]}\noutput: {gzip: off, pack: off}\n")
+    out = pathlib.Path(tempfile.mkdtemp(dir=folder), "out")
+    subprocess.run([pare, "run", str(config), "--quiet", "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
     return str(out / "model.onnx")
 
 
@@ -82,6 +85,10 @@ def seeded(pare, results):
             g = onnx.load(path).graph
             m = net(which, **params)
             load(m, {t.name: numpy_helper.to_array(t) for t in g.initializer})
+            saved = str(pathlib.Path(folder, "torch.pth"))
+            torch.save(m.state_dict(), saved)
+            again = pare_model(pare, folder, which, params, zf.SEED + 1, saved)
+            same = pathlib.Path(path).read_bytes() == pathlib.Path(again).read_bytes()
             x = zf.image(shape)
             y = results["seed-" + case] = run(m, x)
             z = onnxruntime.InferenceSession(path).run(None, {"input": x})[0]
@@ -91,7 +98,8 @@ def seeded(pare, results):
                               training=torch.onnx.TrainingMode.PRESERVE)
             e = onnxruntime.InferenceSession(exported).run(None, {"input": x})[0]
             print(f"{case}: seed {zf.SEED}, max |logit| {abs(y).max():.3g}; pare's ONNX differs from torchvision by "
-                  f"{abs(z - y).max():.2g}, from torch.onnx.export by {abs(z - e).max():.2g}")
+                  f"{abs(z - y).max():.2g}, from torch.onnx.export by {abs(z - e).max():.2g}; through torch.save and "
+                  f"`weights:` {'the same bytes' if same else 'OTHER BYTES'} come back")
 
 
 def logits(pare):

@@ -3,8 +3,14 @@
 RandomState is numpy's frozen legacy stream: the same numbers from every numpy version. Every tensor differs from
 what a freshly built net has, running statistics too, so that no mix-up of two tensors goes unseen.
 """
+import collections
+import io
 import json
+import pickle
 import struct
+import sys
+import types
+import zipfile
 import zlib
 
 import numpy as np
@@ -43,6 +49,50 @@ def write_safetensors(path, tensors):
         f.write(struct.pack("<Q", len(text)) + text)
         for x in tensors.values():
             f.write(x.tobytes())
+
+
+def write_pth(path, tensors):
+    """The same as torch.save(tensors, path) writes it, without torch: stand-ins under torch's names are pickled."""
+    storage = type("FloatStorage", (), {"__module__": "torch"})
+    rebuild = types.FunctionType((lambda: None).__code__, {}, "_rebuild_tensor_v2")
+    rebuild.__module__, rebuild.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+    modules = {"torch": types.ModuleType("torch"), "torch._utils": types.ModuleType("torch._utils")}
+    modules["torch"].FloatStorage, modules["torch._utils"]._rebuild_tensor_v2 = storage, rebuild
+
+    class Storage:
+        def __init__(self, key, count):
+            self.id = ("storage", storage, key, "cpu", count)
+
+    class Tensor:
+        def __init__(self, key, x):
+            strides = tuple(s // x.itemsize for s in x.strides)
+            self.args = (Storage(key, x.size), 0, x.shape, strides, False, collections.OrderedDict())
+
+        def __reduce__(self):
+            return rebuild, self.args
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj):
+            return obj.id if isinstance(obj, Storage) else None
+
+    state = collections.OrderedDict((name, Tensor(str(i), x)) for i, (name, x) in enumerate(tensors.items()))
+    data = io.BytesIO()
+    kept = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
+    try:
+        Pickler(data, 2).dump(state)
+    finally:
+        for name, module in kept.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("archive/data.pkl", data.getvalue())
+        z.writestr("archive/byteorder", "little")
+        for i, x in enumerate(tensors.values()):
+            z.writestr(f"archive/data/{i}", x.tobytes())
+        z.writestr("archive/version", "3\n")
 
 
 # name: (net, parameters under `with:`, input shape)

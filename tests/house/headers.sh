@@ -12,6 +12,8 @@ for header in "$source"/sdk/pare/*.h; do
     name=pare/$(basename "$header")
     printf '#include <%s>\n#include <%s>\nint house_headers_unit;\n' "$name" "$name" > "$work/unit.c"
     cp "$work/unit.c" "$work/unit.cpp"
+    # clang lays a struct out, and speaks of padding, only where somebody asks for its size
+    sed -En 's/^(typedef )?struct (pare_[a-z0-9_]+) \{.*/typedef char size_of_\2[sizeof(struct \2)];/p' "$header" >> "$work/unit.c"
     for pair in gcc:g++ clang:clang++; do
         cc=${pair%:*}
         cxx=${pair#*:}

@@ -143,13 +143,16 @@ def tensors_of(model):
     """Raw bytes of every stored tensor: initializers by name, constants by the name of their output; subgraphs too."""
     found = {}
 
+    def raw(t):
+        return t.raw_data if t.HasField("raw_data") else onnx.numpy_helper.to_array(t).tobytes()
+
     def walk(graph):
         for t in graph.initializer:
-            found[t.name] = t.raw_data if t.HasField("raw_data") else onnx.numpy_helper.to_array(t).tobytes()
+            found[t.name] = raw(t)
         for n in graph.node:
             for a in n.attribute:
                 if a.type == onnx.AttributeProto.TENSOR and n.op_type == "Constant":
-                    found[n.output[0]] = a.t.raw_data
+                    found[n.output[0]] = raw(a.t)
                 if a.type == onnx.AttributeProto.GRAPH:
                     walk(a.g)
 
@@ -202,6 +205,10 @@ def same(run, before, changed, what):
     got = tensors_of(run.model)
     wrong = [n for n in want if got.get(n) != want[n]] + [n for n in got if n not in want]
     expect(not wrong and not missing, f"{what}: {wrong[:4]} {missing}")
+    try:
+        onnx.checker.check_model(run.model)
+    except onnx.checker.ValidationError as e:
+        expect(False, f"{what}: {e}")
 
 
 def refused(run, code, what, rcs=(1, 2)):
@@ -579,8 +586,12 @@ def real_network():
     cache = Path(os.environ.get("PARE_CACHE", Path.home() / ".cache" / "pare")) / "wheels"
     cache.mkdir(parents=True, exist_ok=True)
     if not list(cache.glob("rapidocr_onnxruntime-*.whl")):
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check",
-                        "--dest", str(cache), "rapidocr-onnxruntime"], capture_output=True)
+        try:
+            subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1", "--timeout",
+                            "15", "--disable-pip-version-check", "--dest", str(cache), "rapidocr-onnxruntime"],
+                           capture_output=True, timeout=180)
+        except subprocess.TimeoutExpired:
+            return False
     wheels = sorted(cache.glob("rapidocr_onnxruntime-*.whl"))
     if not wheels:
         return False
@@ -597,6 +608,7 @@ def real_network():
     rows = run.layers()
     expect(len(rows) > 20, f"{len(rows)} layers")
     changed = [n for n in before if before[n] != after[n]]
+    expect(len(changed) == len(rows), f"{len(changed)} tensors changed, {len(rows)} layers")
     expect(set(changed) <= set(rows) | {o for n in dense.graph.node for o in n.output}, "only layers changed")
     for n in changed:
         a, b = np.frombuffer(before[n], np.float32), np.frombuffer(after[n], np.float32)

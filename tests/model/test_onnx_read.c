@@ -1,4 +1,5 @@
 /* tests/model/test_onnx_read.c - sound ONNX files: every dtype and encoding, names, subgraphs, what is carried. */
+#define _POSIX_C_SOURCE 200809L
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -6,11 +7,10 @@
 
 #include <cmocka.h>
 
+#include "base/tmpdir.h"
 #include "model/edit.h"
 #include "model/onnx.h"
 #include "model/onnx_make.h"
-
-#include <unistd.h>
 
 static pare_model *read_ok(msg m) {
     pare_diags *d = pare_diags_new(PARE_DIAG_HUMAN, stderr);
@@ -419,12 +419,8 @@ static void test_domain_alias(void **state) {
 
 static void test_mapped_and_external(void **state) {
     (void)state;
-    char dir[] = "/tmp/pare-onnx-XXXXXX", path[64], data[64], sub[64];
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/m.onnx", dir);
-    snprintf(sub, sizeof sub, "%s/d", dir);
-    snprintf(data, sizeof data, "%s/d/w.bin", dir);
-    assert_int_equal(pare_dir_make(sub, NULL), PARE_OK);
+    const char *path = in_tmp("m.onnx"), *data = in_tmp("d/w.bin");
+    assert_int_equal(pare_dir_make(in_tmp("d"), NULL), PARE_OK);
     float values[8] = {0, 1, 2, 3, 4, 5, 6, 7};
     file_put(data, values, sizeof values);
     msg g = graph_add();
@@ -447,7 +443,6 @@ static void test_mapped_and_external(void **state) {
     assert_memory_equal(bb->blob->data, values, 32);
     pare_model_free(m);
     pare_diags_free(d);
-    assert_int_equal(pare_tree_remove(dir, NULL), PARE_OK);
 }
 
 int main(void) {
@@ -464,5 +459,5 @@ int main(void) {
         cmocka_unit_test(test_domain_alias),
         cmocka_unit_test(test_mapped_and_external),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);
 }

@@ -476,9 +476,24 @@ static void apply_names(void **state) {
     assert_non_null(strstr(said, "2 tensors of the model are missing in the file: absent.one, absent.two"));
     assert_non_null(strstr(said, "8 tensors of the file are not in the model: base, transposed, stepped, expanded, "
                                  "scalar, empty, again, parameter"));
+    assert_non_null(strstr(pare_diags_get(d, 0)->hint, "reinit"));
     const char *reinit[] = {"absent.*", "*[!w]"}; /* all but those that end in w: row */
     assert_int_equal(pare_weights_apply(w, "views.pth", m, reinit, 2, d), PARE_OK);
     assert_true(model_at(m, "row", 0) == 6.0f / 8);
+    pare_diags_free(d);
+    pare_model_free(m);
+    pare_weights_free(w);
+}
+
+/* A file that has nothing in common with the model is another network's. */
+static void apply_stranger(void **state) {
+    (void)state;
+    pare_weights *w = read_good(golden("kinds.pth"));
+    pare_model *m = narrow_model(4);
+    pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
+    assert_int_equal(pare_weights_apply(w, "kinds.pth", m, NULL, 0, d), PARE_EINVAL);
+    assert_int_equal(pare_diags_errors(d), 1);
+    assert_non_null(strstr(pare_diags_get(d, 0)->hint, "another network"));
     pare_diags_free(d);
     pare_model_free(m);
     pare_weights_free(w);
@@ -517,6 +532,7 @@ int main(void) {
         cmocka_unit_test(apply_f16),
         cmocka_unit_test(apply_other_head),
         cmocka_unit_test(apply_names),
+        cmocka_unit_test(apply_stranger),
         cmocka_unit_test(apply_dtype),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);

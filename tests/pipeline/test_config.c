@@ -114,7 +114,7 @@ static void typed(void **state) {
 
 static void defaults(void **state) {
     (void)state;
-    pare_pipeline *p = good("version: 1\nmodels: {a: {zoo: resnet18}, b: {zoo: resnet18, with:}}\nsteps: []\n", NULL, 0);
+    pare_pipeline *p = good("version: 1\nmodels: {a: {zoo: resnet18}, b: {zoo: resnet18, with: }}\nsteps: []\n", NULL, 0);
     assert_string_equal(p->name, "test");
     assert_int_equal(p->seed, 0);
     assert_string_equal(p->device, "auto");
@@ -190,7 +190,7 @@ static void sets(void **state) {
         {"steps.bb.with.sparsity=0.8", "config.set", "did you mean", 7},
         {"steps.9=x", "config.set", "steps has no element", 7},
         {"models.nett.weights=x", "config.set", "did you mean \"net\"?", 8},
-        {"seed.x=1", "config.set", "seed is the int 16", 6},
+        {"seed.x=1", "config.set", "seed is the int 0x10", 6},
         {"steps.b.with.sparsty=1", "config.unknown-key", "did you mean \"sparsity\"?", 14},
         {"steps.b.with.sparsity=high", "config.type", "a float", 23},
         {"sede=1", "config.unknown-key", "did you mean \"seed\"?", 1},

@@ -1,5 +1,5 @@
-/* tests/plugin/test_plugin_abi.c - the layout of every SDK struct against the golden table, no padding, and the SDK's own helpers
- * (nbytes, the DLPack bridge). */
+/* tests/plugin/test_plugin_abi.c - the layout of every SDK struct against the golden table, no padding, and the SDK's
+ * own helpers (nbytes, the DLPack bridge). */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -138,10 +138,17 @@ static void views_cross_the_bridge(void **state) {
     float x[6] = {0};
     const int64_t dims[] = {2, 3}, strides[] = {3, 1};
     for (uint32_t dtype = 1; dtype < PARE_DTYPE_COUNT; dtype++) {
-        pare_view v = {.size = sizeof v, .dtype = dtype, .device_type = PARE_DEVICE_CPU, .data = x, .dims = dims,
-                       .strides = strides, .count = 6, .nbytes = pare_nbytes(dtype, 6), .ndim = 2};
+        pare_view v = {.size = sizeof v,
+                       .dtype = dtype,
+                       .device_type = PARE_DEVICE_CPU,
+                       .data = x,
+                       .dims = dims,
+                       .strides = strides,
+                       .count = 6,
+                       .nbytes = pare_nbytes(dtype, 6),
+                       .ndim = 2};
         pare_view back = {0};
-        DLTensor t;
+        DLTensor t = {0};
         pare_status st = pare_view_to_dlpack(&v, &t);
         if (dtype == PARE_STRING) {
             assert_int_equal(st, PARE_EUNSUPPORTED);

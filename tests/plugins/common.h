@@ -21,8 +21,10 @@
 
 /* A technique without parameters. */
 #define TEST_TECHNIQUE(technique_id, create_fn, apply_fn)                                                              \
-    {.size = sizeof(pare_technique), .id = (technique_id), .version = "1.0.0", .summary = "A test.",                   \
-     .create = (create_fn), .apply = (apply_fn)}
+    {                                                                                                                  \
+        .size = sizeof(pare_technique), .id = (technique_id), .version = "1.0.0", .summary = "A test.",                \
+        .create = (create_fn), .apply = (apply_fn)                                                                     \
+    }
 
 /* In a function that has `host` and returns a status. */
 #define WANT(condition)                                                                                                \

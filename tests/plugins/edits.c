@@ -8,7 +8,8 @@ typedef struct apis {
 } apis;
 
 static uint32_t node_named(const apis *a, const pare_host *host, pare_model *m, const char *name) {
-    for (uint32_t n = a->g->node_next(host, m, PARE_GRAPH_MAIN, 0); n; n = a->g->node_next(host, m, PARE_GRAPH_MAIN, n)) {
+    for (uint32_t n = a->g->node_next(host, m, PARE_GRAPH_MAIN, 0); n;
+         n = a->g->node_next(host, m, PARE_GRAPH_MAIN, n)) {
         pare_node_info info = {.size = sizeof info};
         if (a->g->node_info(host, m, n, &info) == PARE_OK && strcmp(info.name, name) == 0) return n;
     }
@@ -144,8 +145,8 @@ static pare_status apply(void *self, const pare_host *host, pare_model *m) {
     (void)self;
     const apis a = {host->ext(host, PARE_GRAPH_V1), host->ext(host, PARE_TENSORS_V1), host->ext(host, PARE_PASS_V1)};
     WANT(a.g && a.t && a.p && !host->ext(host, "pare.nonsense/1") && !host->ext(host, NULL));
-    pare_status (*const parts[])(const apis *, const pare_host *, pare_model *) = {insert_mul,   wrap_output, attributes,
-                                                                                  try_and_undo, model_data,  passes};
+    pare_status (*const parts[])(const apis *, const pare_host *, pare_model *) = {
+        insert_mul, wrap_output, attributes, try_and_undo, model_data, passes};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         pare_status st = parts[i](&a, host, m);
         if (!st) st = host->tick(host, (double)(i + 1) / 6, "part");

@@ -1,4 +1,5 @@
-/* tests/plugins/grown.c - a test plugin: built with headers of the future: every struct of it is longer than the host knows. */
+/* tests/plugins/grown.c - a test plugin: built with headers of the future: every struct of it is longer than the host
+ * knows. */
 #include "common.h"
 
 typedef struct grown_param {
@@ -17,7 +18,14 @@ typedef struct grown_plugin {
 } grown_plugin;
 
 #define ROW(param_name, param_type, param_dflt)                                                                        \
-    {{.size = sizeof(grown_param), .type = (param_type), .name = (param_name), .doc = "A test.", .dflt = (param_dflt)}, "x"}
+    {                                                                                                                  \
+        {.size = sizeof(grown_param),                                                                                  \
+         .type = (param_type),                                                                                         \
+         .name = (param_name),                                                                                         \
+         .doc = "A test.",                                                                                             \
+         .dflt = (param_dflt)},                                                                                        \
+            "x"                                                                                                        \
+    }
 static const grown_param params[] = {ROW("first", PARE_PARAM_INT, "1"), ROW("second", PARE_PARAM_BOOL, "true")};
 
 static const grown_technique nothing = {
@@ -33,6 +41,10 @@ static const grown_technique nothing = {
 };
 static const pare_technique *const techniques[] = {&nothing.now, NULL};
 static const grown_plugin plugin = {
-    .now = {.size = sizeof(grown_plugin), .abi_major = PARE_ABI_MAJOR, .id = "test-grown", .version = "2.0.0", .techniques = techniques},
+    .now = {.size = sizeof(grown_plugin),
+            .abi_major = PARE_ABI_MAJOR,
+            .id = "test-grown",
+            .version = "2.0.0",
+            .techniques = techniques},
 };
 const pare_plugin *pare_plugin_v1(void) { return &plugin.now; }

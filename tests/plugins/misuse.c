@@ -1,4 +1,5 @@
-/* tests/plugins/misuse.c - a test plugin: breaks the rules of the SDK, one at a time, and goes on as if nothing were wrong. */
+/* tests/plugins/misuse.c - a test plugin: breaks the rules of the SDK, one at a time, and goes on as if nothing were
+ * wrong. */
 #include "common.h"
 
 static pare_status wrong_ids(void *self, const pare_host *host, pare_model *m) {
