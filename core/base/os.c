@@ -388,10 +388,10 @@ static void on_signal(int sig) {
 void pare_cancel_install(void) {
     static const int which[] = {SIGINT, SIGTERM};
     for (size_t i = 0; i < sizeof which / sizeof *which; i++) {
-        struct sigaction old, sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+        /* Also where the signal was ignored from the start, as a script's background jobs find it: being told to stop,
+         * pare stops. */
+        struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
         sigemptyset(&sa.sa_mask);
-        /* Ignored from the start (nohup, a shell's background job): it stays so. */
-        if (sigaction(which[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN) continue;
         sigaction(which[i], &sa, NULL);
     }
 }

@@ -125,8 +125,8 @@ static void fail_syntax(loader *l) {
     size_t byte = byte_of(l, p->problem_mark.index);
     pare_span at = span_of_bytes(l, byte, byte + 1);
     if (p->context && p->context_mark.line != p->problem_mark.line)
-        fail(l, at, "yaml.syntax", syntax_hint(l, at, byte), "this is not YAML: %s, %s that starts at line %zu", problem,
-             p->context, p->context_mark.line + 1);
+        fail(l, at, "yaml.syntax", syntax_hint(l, at, byte), "this is not YAML: %s, %s that starts at line %zu",
+             problem, p->context, p->context_mark.line + 1);
     else
         fail(l, at, "yaml.syntax", syntax_hint(l, at, byte), "this is not YAML: %s%s%s", problem,
              p->context ? ", " : "", p->context ? p->context : "");
@@ -183,8 +183,7 @@ static pare_yaml_node *node_copy(loader *l, const pare_yaml_node *from, pare_spa
 static size_t anchor_add(loader *l, const yaml_char_t *name, pare_yaml_node *node) {
     if (!name) return SIZE_MAX;
     pare_vec_push(&l->anchors, ((anchor){node, true}));
-    pare_map_set(&l->anchor_names, pare_arena_strdup(&l->y->arena, (const char *)name),
-                 (uint32_t)(l->anchors.len - 1));
+    pare_map_set(&l->anchor_names, pare_arena_strdup(&l->y->arena, (const char *)name), (uint32_t)(l->anchors.len - 1));
     return l->anchors.len - 1;
 }
 
@@ -214,7 +213,8 @@ static void check_tag(loader *l, const yaml_char_t *tag, pare_span at, pare_yaml
         fail(l, at, "yaml.tag", NULL, "the tag !!%s does not fit %s", word, pare_yaml_kind_name(n->kind));
         return;
     }
-    fail(l, at, "yaml.tag", "leave the tag out; quote the text if it starts with !", "the tag %s means nothing here", t);
+    fail(l, at, "yaml.tag", "leave the tag out; quote the text if it starts with !", "the tag %s means nothing here",
+         t);
 }
 
 static pare_yaml_node *load_node(loader *l, yaml_event_t *ev, unsigned depth);
@@ -393,8 +393,7 @@ static pare_yaml_node *load_document(loader *l) {
             yaml_event_delete(&ev);
             return root;
         }
-        if (type == YAML_STREAM_START_EVENT || type == YAML_DOCUMENT_START_EVENT ||
-            type == YAML_DOCUMENT_END_EVENT) {
+        if (type == YAML_STREAM_START_EVENT || type == YAML_DOCUMENT_START_EVENT || type == YAML_DOCUMENT_END_EVENT) {
             yaml_event_delete(&ev);
             continue;
         }
@@ -452,7 +451,8 @@ pare_status pare_yaml_open(const char *path, pare_diags *d, pare_yaml **out) {
     pare_map_file *file = NULL;
     *out = NULL;
     if (pare_path_what(path) == PARE_PATH_DIR)
-        return pare_fail_file(d, PARE_EINVAL, path, "yaml.folder", "name the file in it", "this is a folder, not a file");
+        return pare_fail_file(d, PARE_EINVAL, path, "yaml.folder", "name the file in it",
+                              "this is a folder, not a file");
     pare_status st = pare_map_file_open(path, d, &file);
     if (st != PARE_OK) return st;
     st = pare_yaml_parse(path, (const char *)file->data, (size_t)file->len, d, out);

@@ -14,8 +14,8 @@
 #include "base/str.h"
 
 enum {
-    PARE_YAML_MAX_BYTES = 4 << 20,  /* a larger file is no pipeline */
-    PARE_YAML_MAX_NODES = 100000,   /* with aliases expanded */
+    PARE_YAML_MAX_BYTES = 4 << 20, /* a larger file is no pipeline */
+    PARE_YAML_MAX_NODES = 100000,  /* with aliases expanded */
     PARE_YAML_MAX_DEPTH = 64
 };
 
@@ -33,13 +33,13 @@ typedef enum {
 typedef struct pare_yaml_node pare_yaml_node;
 struct pare_yaml_node {
     pare_yaml_kind kind;
-    bool plain;             /* a scalar without quotes */
-    bool substituted;       /* ${…} was replaced in it: typed by its result, but a string will do wherever one is asked */
-    bool fits;              /* INT: `i` holds it (else it is beyond 64 bits and only `f` is near it) */
-    int64_t i;              /* INT; BOOL: 0 or 1 */
-    double f;               /* FLOAT, INT */
-    const char *text;       /* a scalar as written, quotes undone; NULL for LIST and MAP. No NUL inside */
-    const char *key;        /* of a MAP's value; NULL elsewhere */
+    bool plain;       /* a scalar without quotes */
+    bool substituted; /* ${…} was replaced in it: typed by its result, but a string will do wherever one is asked */
+    bool fits;        /* INT: `i` holds it (else it is beyond 64 bits and only `f` is near it) */
+    int64_t i;        /* INT; BOOL: 0 or 1 */
+    double f;         /* FLOAT, INT */
+    const char *text; /* a scalar as written, quotes undone; NULL for LIST and MAP. No NUL inside */
+    const char *key;  /* of a MAP's value; NULL elsewhere */
     pare_span at, key_at;   /* of the value (of its first line); of its key */
     pare_yaml_node **items; /* elements; a MAP's values in the file's order */
     uint32_t n, cap;
@@ -54,7 +54,8 @@ typedef struct pare_yaml {
 } pare_yaml;
 
 /* Reads a file (at most PARE_YAML_MAX_BYTES) or a text. Says every error it can; PARE_EINVAL, or what reading the file
- * gave. *out is the caller's to free and must outlive the diagnostics that quote it. `name` is what diagnostics show. */
+ * gave. *out is the caller's to free and must outlive the diagnostics that quote it. `name` is what diagnostics show.
+ */
 pare_status pare_yaml_open(const char *path, pare_diags *d, pare_yaml **out);
 pare_status pare_yaml_parse(const char *name, const char *text, size_t len, pare_diags *d, pare_yaml **out);
 void pare_yaml_free(pare_yaml *y); /* NULL is fine */

@@ -31,7 +31,8 @@ static bool set_int(pare_yaml_node *n, const char *s, int base, bool negative) {
 
 static bool type_number(pare_yaml_node *n) {
     const char *s = n->text;
-    if (s[0] == '0' && s[1] == 'x') return s[2] && s[2 + strspn(s + 2, "0123456789abcdefABCDEF")] == 0 && set_int(n, s + 2, 16, false);
+    if (s[0] == '0' && s[1] == 'x')
+        return s[2] && s[2 + strspn(s + 2, "0123456789abcdefABCDEF")] == 0 && set_int(n, s + 2, 16, false);
     if (s[0] == '0' && s[1] == 'o') return s[2] && s[2 + strspn(s + 2, "01234567")] == 0 && set_int(n, s + 2, 8, false);
     bool negative = *s == '-';
     if (*s == '-' || *s == '+') s++;
@@ -91,7 +92,8 @@ const char *pare_yaml_kind_name(pare_yaml_kind kind) {
 }
 
 void pare_yaml_describe(const pare_yaml_node *n, pare_sb *out) {
-    static const char *const word[] = {"nothing", "the bool ", "the int ", "the float ", "the string ", "a list", "a map"};
+    static const char *const word[] = {"nothing",     "the bool ", "the int ", "the float ",
+                                       "the string ", "a list",    "a map"};
     pare_sb_add(out, word[n->kind]);
     if (n->kind == PARE_YAML_NULL || !n->text) return;
     const char *quote = n->kind == PARE_YAML_STRING ? "\"" : "";

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DATA_ALIGN = 4096 }; /* of tensors in a data file: pages, so that they can be mapped (ONNX's external data spec) */
+enum {
+    DATA_ALIGN = 4096
+}; /* of tensors in a data file: pages, so that they can be mapped (ONNX's external data spec) */
 
 static void *take(pare_onnx_builder *b, size_t n) { return pare_arena_alloc(&b->arena, n); }
 
@@ -33,9 +35,10 @@ static void extra_put(pare_onnx_builder *b, ProtobufCMessage *msg, pare_bytes ex
     msg->n_unknown_fields = n;
     n = 0;
     for (p = extra.data; extra.len && pare_wire_next(&p, end, &f) > 0;)
-        msg->unknown_fields[n++] =
-            (ProtobufCMessageUnknownField){.tag = f.number, .wire_type = (ProtobufCWireType)f.type,
-                                           .len = (size_t)(f.next - f.body), .data = (uint8_t *)(uintptr_t)f.body};
+        msg->unknown_fields[n++] = (ProtobufCMessageUnknownField){.tag = f.number,
+                                                                  .wire_type = (ProtobufCWireType)f.type,
+                                                                  .len = (size_t)(f.next - f.body),
+                                                                  .data = (uint8_t *)(uintptr_t)f.body};
 }
 
 /* ---- tensors ---- */
@@ -110,7 +113,9 @@ static void attr_value(pare_onnx_builder *b, const pare_attr *a, Onnx__Attribute
         for (size_t i = 0; i < a->n; i++) out->graphs[i] = graph_build(b, pare_model_graph(b->m, a->ids[i]));
         break;
     case PARE_ATTR_SPARSE_TENSOR: out->has_sparse_tensor = 1, out->sparse_tensor = binary(a->raw[0]); break;
-    case PARE_ATTR_SPARSE_TENSORS: out->n_sparse_tensors = a->n, out->sparse_tensors = binary_list(b, a->raw, a->n); break;
+    case PARE_ATTR_SPARSE_TENSORS:
+        out->n_sparse_tensors = a->n, out->sparse_tensors = binary_list(b, a->raw, a->n);
+        break;
     case PARE_ATTR_TYPE_PROTO: out->has_tp = 1, out->tp = binary(a->raw[0]); break;
     case PARE_ATTR_TYPE_PROTOS: out->n_type_protos = a->n, out->type_protos = binary_list(b, a->raw, a->n); break;
     }
@@ -168,20 +173,17 @@ static Onnx__NodeProto *node_build(pare_onnx_builder *b, const pare_node *n) {
 
 static ProtobufCBinaryData *info_list(pare_onnx_builder *b, const uint32_t *values, size_t n) {
     ProtobufCBinaryData *out = take(b, n * sizeof *out);
-    for (size_t i = 0; i < n; i++)
-        out[i] = binary(pare_onnx_info_bytes(&b->arena, pare_model_value(b->m, values[i])));
+    for (size_t i = 0; i < n; i++) out[i] = binary(pare_onnx_info_bytes(&b->arena, pare_model_value(b->m, values[i])));
     return out;
 }
 
 /* An info that was kept beside a value's own says nothing true any more when the value's type changed. */
 static bool loose_holds(const pare_onnx_builder *b, const pare_graph *g, pare_bytes info) {
-    pare_arena scratch = {0};
-    pare_onnx_info parsed;
-    pare_onnx_info_read(&scratch, info, &parsed);
-    char *name = pare_arena_strndup(&scratch, parsed.name.len ? (const char *)parsed.name.data : "", parsed.name.len);
+    pare_bytes name = pare_onnx_info_name(info);
+    char *own = pare_xstrndup(name.len ? (const char *)name.data : "", name.len);
     uint32_t id;
-    const pare_value *v = pare_map_get(&g->names, name, &id) ? pare_model_value(b->m, id) : NULL;
-    pare_arena_free(&scratch);
+    const pare_value *v = pare_map_get(&g->names, own, &id) ? pare_model_value(b->m, id) : NULL;
+    free(own);
     return !v || !v->info_stale;
 }
 
@@ -201,7 +203,8 @@ static void infos_build(pare_onnx_builder *b, const pare_graph *g, const uint32_
     out->n_value_info = n;
 }
 
-/* Values declared since reading, of one graph: nodes' outputs with a type that are neither in value_info nor an output. */
+/* Values declared since reading, of one graph: nodes' outputs with a type that are neither in value_info nor an output.
+ */
 static uint32_t *declared_since(pare_onnx_builder *b, const pare_graph *g, size_t *n) {
     PARE_VEC(uint32_t) list = {0};
     for (size_t i = 0; i < g->nodes.len; i++) {

@@ -1,4 +1,5 @@
-/* model/onnx_build.h - a model as protobuf-c structs that point at its memory: the seam of onnx_build.c and onnx_write.c.
+/* model/onnx_build.h - a model as protobuf-c structs that point at its memory: the seam of onnx_build.c and
+ * onnx_write.c.
  *
  * May use: onnx_parts.h, the generated onnx.pb-c.h.
  */

@@ -1,7 +1,7 @@
 /* model/onnx_external.c - data files beside a model: which may be opened, and opening each once.
  *
- * A location is a path inside the model's folder: never absolute, never up, and where its links lead must be inside too.
- * Source: the ONNX specification on external data. May use: onnx_parts.h.
+ * A location is a path inside the model's folder: never absolute, never up, and where its links lead must be inside
+ * too. Source: the ONNX specification on external data. May use: onnx_parts.h.
  */
 #include "model/onnx_parts.h"
 
@@ -37,8 +37,10 @@ static pare_map_file *open_beside(pare_onnx_reader *r, const char *location, con
     }
     if (!location[0] || is_absolute(location) || goes_up(location)) {
         pare_onnx_error(r, PARE_EINVAL, "model.external", tensor, NULL, hint, "external data at '%s' is refused: %s",
-                        location, !location[0] ? "the location is empty"
-                                  : is_absolute(location) ? "the path is absolute" : "the path leads out of the folder");
+                        location,
+                        !location[0]            ? "the location is empty"
+                        : is_absolute(location) ? "the path is absolute"
+                                                : "the path leads out of the folder");
         return NULL;
     }
     char *dir = pare_path_dir(r->path), *path = pare_path_join(dir, location);

@@ -1,7 +1,7 @@
 /* model/onnx_graph.c - a GraphProto becomes a graph of the model: names become ids, attributes are taken over.
  *
- * Two passes a graph: first everything it defines (inputs, initializers, node outputs), then everything that uses names,
- * so that a node may use what a later one makes; subgraphs come in the second pass and see what is around them.
+ * Two passes a graph: first everything it defines (inputs, initializers, node outputs), then everything that uses
+ * names, so that a node may use what a later one makes; subgraphs come in the second pass and see what is around them.
  * Is not: the check for cycles and the order of nodes (pare_model_check). May use: onnx_graph.h, edit.h.
  */
 #include "model/onnx_graph.h"
@@ -30,7 +30,8 @@ static const char *definition(const pare_value *v) {
 /* A new value, or NULL when the name is taken or missing. what: "node output", … */
 static pare_value *define(pare_onnx_reader *r, pare_graph *g, const char *name, const char *what, const char *node) {
     if (!name[0]) {
-        pare_onnx_error(r, PARE_EINVAL, "model.name", NULL, node, NULL, "%s without a name in graph '%s'", what, g->name);
+        pare_onnx_error(r, PARE_EINVAL, "model.name", NULL, node, NULL, "%s without a name in graph '%s'", what,
+                        g->name);
         return NULL;
     }
     const pare_value *old = value_of(r, g, name);
@@ -60,11 +61,8 @@ static void value_shape(pare_model *m, pare_value *v, uint32_t dtype, uint32_t n
 }
 
 static const char *info_name(pare_onnx_reader *r, pare_bytes wire) {
-    pare_arena scratch = {0};
-    pare_onnx_info info;
-    pare_onnx_info_read(&scratch, wire, &info);
-    pare_arena_free(&scratch);
-    return pare_arena_strndup(&r->m->arena, info.name.len ? (const char *)info.name.data : "", info.name.len);
+    pare_bytes name = pare_onnx_info_name(wire);
+    return pare_arena_strndup(&r->m->arena, name.len ? (const char *)name.data : "", name.len);
 }
 
 static void inputs_read(pare_onnx_reader *r, pare_graph *g, const Onnx__GraphProto *pb) {
@@ -127,7 +125,8 @@ static void node_define(pare_onnx_reader *r, pare_graph *g, const Onnx__NodeProt
     n->out = pare_arena_alloc(&m->arena, n->n_out * sizeof *n->out);
     pare_vec_push(&g->nodes, n->id);
     if (!n->op_type[0])
-        pare_onnx_error(r, PARE_EINVAL, "model.node", NULL, n->name, NULL, "a node without op_type in graph '%s'", g->name);
+        pare_onnx_error(r, PARE_EINVAL, "model.node", NULL, n->name, NULL, "a node without op_type in graph '%s'",
+                        g->name);
     for (uint32_t i = 0; i < n->n_out && !pare_onnx_enough(r); i++) {
         if (!pb->output[i][0]) continue;
         pare_value *v = define(r, g, pb->output[i], "node output", n->name);
@@ -152,8 +151,8 @@ static void dangling(pare_onnx_reader *r, const pare_graph *g, const char *name,
         pare_sb_printf(&b, "did you mean '%s'?", near);
         hint = b.data;
     }
-    pare_onnx_error(r, PARE_EINVAL, "model.dangling", name, node, hint, "%s '%s' is defined nowhere in graph '%s'%s", what,
-                    name, g->name, g->parent_node ? " or around it" : "");
+    pare_onnx_error(r, PARE_EINVAL, "model.dangling", name, node, hint, "%s '%s' is defined nowhere in graph '%s'%s",
+                    what, name, g->name, g->parent_node ? " or around it" : "");
     pare_sb_free(&b);
     pare_vec_free(&names);
 }
@@ -229,7 +228,8 @@ static bool attr_type(attr_state *s) {
     const char *node = s->node->name[0] ? s->node->name : s->node->op_type;
     if (type < 0 || type > PARE_ATTR_TYPE_PROTOS) {
         pare_onnx_error(s->r, PARE_EINVAL, "model.attribute", NULL, node, NULL,
-                        "attribute '%s' has type %lld, which is none that this version knows", s->a->name, (long long)type);
+                        "attribute '%s' has type %lld, which is none that this version knows", s->a->name,
+                        (long long)type);
         return false;
     }
     if (type == PARE_ATTR_UNDEFINED) /* IR 1 had no types: the field that is filled decides */
@@ -246,8 +246,8 @@ static bool attr_type(attr_state *s) {
                    (type == PARE_ATTR_SPARSE_TENSOR && !pb->has_sparse_tensor) ||
                    (type == PARE_ATTR_TYPE_PROTO && !pb->has_tp);
     if (missing && !s->a->ref_attr_name) {
-        pare_onnx_error(s->r, PARE_EINVAL, "model.attribute", NULL, node, NULL, "attribute '%s' of type %lld holds no value",
-                        s->a->name, (long long)type);
+        pare_onnx_error(s->r, PARE_EINVAL, "model.attribute", NULL, node, NULL,
+                        "attribute '%s' of type %lld holds no value", s->a->name, (long long)type);
         return false;
     }
     s->a->type = (pare_attr_type)type;

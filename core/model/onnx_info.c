@@ -10,8 +10,17 @@
 #include <string.h>
 
 /* Field numbers: ValueInfoProto, TypeProto, TypeProto.Tensor, TensorShapeProto.Dimension. */
-enum { INFO_NAME = 1, INFO_TYPE = 2, TYPE_TENSOR = 1, TYPE_DENOTATION = 6, TENSOR_ELEM = 1, TENSOR_SHAPE = 2, SHAPE_DIM = 1,
-       DIM_VALUE = 1, DIM_PARAM = 2 };
+enum {
+    INFO_NAME = 1,
+    INFO_TYPE = 2,
+    TYPE_TENSOR = 1,
+    TYPE_DENOTATION = 6,
+    TENSOR_ELEM = 1,
+    TENSOR_SHAPE = 2,
+    SHAPE_DIM = 1,
+    DIM_VALUE = 1,
+    DIM_PARAM = 2
+};
 
 /* ---- reading ---- */
 
@@ -21,7 +30,8 @@ static pare_dim dim_read(pare_arena *a, const pare_wire_field *dim) {
     pare_wire_field f;
     while (pare_wire_next(&p, end, &f) > 0) {
         if (f.number == DIM_VALUE) d = (pare_dim){(int64_t)f.value < 0 ? -1 : (int64_t)f.value, NULL};
-        if (f.number == DIM_PARAM) d = (pare_dim){-1, f.len ? pare_arena_strndup(a, (const char *)f.data, f.len) : NULL};
+        if (f.number == DIM_PARAM)
+            d = (pare_dim){-1, f.len ? pare_arena_strndup(a, (const char *)f.data, f.len) : NULL};
     }
     return d;
 }
@@ -52,7 +62,8 @@ static void type_read(pare_arena *a, const pare_wire_field *type, pare_onnx_info
         if (out->other_type) continue;
         const unsigned char *q = f.data, *stop = f.data + f.len;
         while (pare_wire_next(&q, stop, &g) > 0) {
-            if (g.number == TENSOR_ELEM) out->dtype = g.value < PARE_DTYPE_COUNT ? (uint32_t)g.value : PARE_DTYPE_UNKNOWN;
+            if (g.number == TENSOR_ELEM)
+                out->dtype = g.value < PARE_DTYPE_COUNT ? (uint32_t)g.value : PARE_DTYPE_UNKNOWN;
             if (g.number == TENSOR_SHAPE) shape_read(a, &g, out);
         }
     }
@@ -63,9 +74,17 @@ void pare_onnx_info_read(pare_arena *a, pare_bytes wire, pare_onnx_info *out) {
     pare_wire_field f;
     *out = (pare_onnx_info){.ndim = -1};
     while (wire.len && pare_wire_next(&p, end, &f) > 0) {
-        if (f.number == INFO_NAME) out->name = (pare_bytes){f.data, f.len};
         if (f.number == INFO_TYPE) type_read(a, &f, out);
     }
+}
+
+pare_bytes pare_onnx_info_name(pare_bytes wire) {
+    const unsigned char *p = wire.data, *end = wire.data + wire.len;
+    pare_wire_field f;
+    pare_bytes name = {0};
+    while (wire.len && pare_wire_next(&p, end, &f) > 0)
+        if (f.number == INFO_NAME) name = (pare_bytes){f.data, f.len};
+    return name;
 }
 
 /* ---- writing ---- */
@@ -74,8 +93,10 @@ static void shape_put(pare_sb *b, const pare_value *v) {
     pare_sb shape = {0}, dim = {0};
     for (int32_t i = 0; i < v->ndim; i++) {
         dim.len = 0;
-        if (v->dims[i].value >= 0) pare_wire_put_int(&dim, DIM_VALUE, (uint64_t)v->dims[i].value);
-        else if (v->dims[i].symbol) pare_wire_put_len(&dim, DIM_PARAM, v->dims[i].symbol, strlen(v->dims[i].symbol));
+        if (v->dims[i].value >= 0)
+            pare_wire_put_int(&dim, DIM_VALUE, (uint64_t)v->dims[i].value);
+        else if (v->dims[i].symbol)
+            pare_wire_put_len(&dim, DIM_PARAM, v->dims[i].symbol, strlen(v->dims[i].symbol));
         pare_wire_put_len(&shape, SHAPE_DIM, pare_sb_str(&dim), dim.len);
     }
     pare_wire_put_len(b, TENSOR_SHAPE, pare_sb_str(&shape), shape.len);
@@ -99,12 +120,8 @@ static void type_put(pare_sb *b, const pare_value *v, const pare_wire_field *old
 }
 
 static bool name_is(pare_bytes wire, const char *name) {
-    pare_wire_field f;
-    const unsigned char *p = wire.data, *end = wire.data + wire.len;
-    bool same = false; /* the last one counts */
-    while (pare_wire_next(&p, end, &f) > 0)
-        if (f.number == INFO_NAME) same = f.len == strlen(name) && memcmp(f.data, name, f.len) == 0;
-    return same;
+    pare_bytes is = pare_onnx_info_name(wire);
+    return is.len == strlen(name) && (!is.len || memcmp(is.data, name, is.len) == 0);
 }
 
 pare_bytes pare_onnx_info_bytes(pare_arena *a, const pare_value *v) {
@@ -116,8 +133,10 @@ pare_bytes pare_onnx_info_bytes(pare_arena *a, const pare_value *v) {
     const unsigned char *p = v->info.data, *end = v->info.data ? v->info.data + v->info.len : NULL;
     pare_wire_field f, type = {0};
     while (v->info.len && pare_wire_next(&p, end, &f) > 0) {
-        if (f.number == INFO_TYPE && retype) type = f;
-        else if (f.number != INFO_NAME) pare_wire_put_field(&b, &f);
+        if (f.number == INFO_TYPE && retype)
+            type = f;
+        else if (f.number != INFO_NAME)
+            pare_wire_put_field(&b, &f);
     }
     if (retype && v->dtype != PARE_DTYPE_UNKNOWN) type_put(&b, v, type.data ? &type : NULL);
     pare_bytes out = {pare_arena_memdup(a, b.data, b.len), b.len};

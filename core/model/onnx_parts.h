@@ -34,8 +34,8 @@ void pare_onnx_error(pare_onnx_reader *r, pare_status st, const char *code, cons
                      const char *hint, const char *fmt, ...) __attribute__((format(printf, 7, 8)));
 bool pare_onnx_enough(const pare_onnx_reader *r); /* so many errors that more would not help */
 
-/* A TensorProto that stood the walk, as a tensor of the model: entered in its table, name set, owner left to the caller.
- * NULL: it is wrong, and that was said. `node` names the node of an attribute in errors, or is NULL. */
+/* A TensorProto that stood the walk, as a tensor of the model: entered in its table, name set, owner left to the
+ * caller. NULL: it is wrong, and that was said. `node` names the node of an attribute in errors, or is NULL. */
 pare_tensor *pare_onnx_tensor(pare_onnx_reader *r, pare_bytes wire, const char *node);
 
 /* The data file a tensor names, mapped once; borrowed. NULL: refused, and that was said. */
@@ -45,18 +45,19 @@ void pare_onnx_externals_free(pare_onnx_reader *r);
 /* ---- value infos and sparse tensors: messages that are kept as they came ---- */
 
 typedef struct pare_onnx_info {
-    pare_bytes name;
     bool has_type, other_type;
     uint32_t dtype;
-    int32_t ndim; /* -1: no shape */
+    int32_t ndim;         /* -1: no shape */
     const pare_dim *dims; /* of the arena */
 } pare_onnx_info;
+pare_bytes pare_onnx_info_name(pare_bytes wire);
 void pare_onnx_info_read(pare_arena *a, pare_bytes wire, pare_onnx_info *out);
 
 /* pare_onnx_value_info, in an arena of the caller's. */
 pare_bytes pare_onnx_info_bytes(pare_arena *a, const pare_value *v);
 
-/* Fills all but `value`; *name is the sparse tensor's (that of its values). false: it has none, or its dims are wrong. */
+/* Fills all but `value`; *name is the sparse tensor's (that of its values). false: it has none, or its dims are wrong.
+ */
 bool pare_onnx_sparse_read(pare_arena *a, pare_bytes wire, pare_bytes *name, pare_sparse *out);
 
 #endif

@@ -24,8 +24,12 @@ void pare_onnx_error(pare_onnx_reader *r, pare_status st, const char *code, cons
     va_start(ap, fmt);
     pare_sb_vprintf(&b, fmt, ap);
     va_end(ap);
-    pare_diag_item item = {.severity = PARE_ERROR, .code = code, .message = pare_sb_str(&b), .hint = hint,
-                           .path = r->path, .tensor = tensor && tensor[0] ? tensor : NULL,
+    pare_diag_item item = {.severity = PARE_ERROR,
+                           .code = code,
+                           .message = pare_sb_str(&b),
+                           .hint = hint,
+                           .path = r->path,
+                           .tensor = tensor && tensor[0] ? tensor : NULL,
                            .node = node && node[0] ? node : NULL};
     if (r->d) pare_diags_add(r->d, &item);
     pare_sb_free(&b);
@@ -85,7 +89,8 @@ static void head_read(pare_onnx_reader *r, const Onnx__ModelProto *pb) {
     }
     for (size_t i = 0; i + 1 < pb->n_functions_at; i += 2)
         pare_vec_push(&m->functions, pare_onnx_place(r, &pb->functions_at[i]));
-    for (unsigned i = 0; i < pb->base.n_unknown_fields; i++) m->has_training_info |= pb->base.unknown_fields[i].tag == 20;
+    for (unsigned i = 0; i < pb->base.n_unknown_fields; i++)
+        m->has_training_info |= pb->base.unknown_fields[i].tag == 20;
     m->extra = pare_onnx_extra(m, &pb->base);
 }
 
@@ -93,7 +98,10 @@ static void model_read(pare_onnx_reader *r, const Onnx__ModelProto *pb) {
     if (!pb->graph || !pb->has_ir_version) {
         char *what = pare_onnx_sniff(r->file->data, (size_t)r->file->len);
         pare_onnx_error(r, PARE_EINVAL, "model.not-onnx", NULL, NULL, NULL, "not an ONNX model: %s%s",
-                        what ? "it looks like " : "", what ? what : !pb->graph ? "it holds no graph" : "it has no ir_version");
+                        what ? "it looks like " : "",
+                        what         ? what
+                        : !pb->graph ? "it holds no graph"
+                                     : "it has no ir_version");
         free(what);
         return;
     }
@@ -120,11 +128,11 @@ static void arena_keep(void *arena, void *p) {
 static void skeleton_read(pare_onnx_reader *r, pare_onnx_skeleton *s) {
     pare_arena arena = {0};
     ProtobufCAllocator allocator = {arena_alloc, arena_keep, &arena};
-    ProtobufCMessage *msg =
-        protobuf_c_message_unpack(&onnx__model_proto__descriptor, &allocator, s->bytes.len,
-                                  s->bytes.data ? s->bytes.data : (const uint8_t *)"");
+    ProtobufCMessage *msg = protobuf_c_message_unpack(&onnx__model_proto__descriptor, &allocator, s->bytes.len,
+                                                      s->bytes.data ? s->bytes.data : (const uint8_t *)"");
     pare_vec_free(&s->bytes);
-    if (msg) model_read(r, (const Onnx__ModelProto *)msg);
+    if (msg)
+        model_read(r, (const Onnx__ModelProto *)msg);
     else
         pare_onnx_error(r, PARE_EINVAL, "model.malformed", NULL, NULL, NULL, "the file can't be unpacked");
     pare_arena_free(&arena);
@@ -143,7 +151,8 @@ static void file_read(pare_onnx_reader *r) {
     } else if (pare_onnx_walk(f->data, (size_t)f->len, &skeleton, &why)) {
         char *what = pare_onnx_sniff(f->data, (size_t)f->len);
         if (what)
-            pare_onnx_error(r, PARE_EINVAL, "model.not-onnx", NULL, NULL, NULL, "not an ONNX model: it looks like %s", what);
+            pare_onnx_error(r, PARE_EINVAL, "model.not-onnx", NULL, NULL, NULL, "not an ONNX model: it looks like %s",
+                            what);
         else
             pare_onnx_error(r, PARE_EINVAL, why.code, NULL, NULL, why.hint, "%s", why.text);
         free(what);
@@ -155,7 +164,7 @@ static void file_read(pare_onnx_reader *r) {
 
 static pare_status read_file(pare_map_file *file, const char *path, bool in_memory, pare_diags *d, pare_model **out) {
     pare_onnx_reader r = {.m = pare_model_new(""), .file = file, .path = path, .in_memory = in_memory, .d = d};
-    r.m->file = file; /* the model has our reference now */
+    r.m->file = file;               /* the model has our reference now */
     r.m->path = pare_xstrdup(path); /* for messages; a model in memory came from nowhere */
     file_read(&r);
     pare_onnx_externals_free(&r);

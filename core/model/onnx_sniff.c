@@ -16,8 +16,14 @@ static const magic magics[] = {
     {0, 4, "PK\x03\x04", "a zip archive (a PyTorch .pth or .pt file, perhaps: export it to ONNX)"},
     {0, 2, "\x1f\x8b", "gzip data (unpack it first)"},
     {0, 4, "\x28\xb5\x2f\xfd", "zstd data (unpack it first)"},
-    {0, 6, "\xfd" "7zXZ\x00", "xz data (unpack it first)"},
-    {0, 4, "\x7f" "ELF", "an ELF program"},
+    {0, 6,
+     "\xfd"
+     "7zXZ\x00",
+     "xz data (unpack it first)"},
+    {0, 4,
+     "\x7f"
+     "ELF",
+     "an ELF program"},
     {0, 8, "\x89HDF\r\n\x1a\n", "an HDF5 file (Keras weights, perhaps)"},
     {0, 6, "\x93NUMPY", "a NumPy array"},
     {0, 4, "GGUF", "a GGUF model"},

@@ -1,8 +1,8 @@
 /* model/onnx_tensor.c - a TensorProto becomes a tensor: dims, dtype, and its bytes wherever they stand.
  *
  * raw_data and external data stay in their files; values in typed fields (float_data, int32_data, …) are laid out as
- * raw_data would be. The message stood the walk, so bounds and wire types are right; numbers and sizes are checked here.
- * Source: the comments on TensorProto in the ONNX specification. May use: onnx_parts.h.
+ * raw_data would be. The message stood the walk, so bounds and wire types are right; numbers and sizes are checked
+ * here. Source: the comments on TensorProto in the ONNX specification. May use: onnx_parts.h.
  */
 #include "model/onnx_parts.h"
 
@@ -14,12 +14,23 @@ enum { NDIM_MAX = 64 };
 
 /* Field numbers of TensorProto. */
 enum {
-    F_DIMS = 1, F_DATA_TYPE = 2, F_SEGMENT = 3, F_FLOAT = 4, F_INT32 = 5, F_STRING = 6, F_INT64 = 7, F_NAME = 8, F_RAW = 9,
-    F_DOUBLE = 10, F_UINT64 = 11, F_EXTERNAL = 13, F_LOCATION = 14
+    F_DIMS = 1,
+    F_DATA_TYPE = 2,
+    F_SEGMENT = 3,
+    F_FLOAT = 4,
+    F_INT32 = 5,
+    F_STRING = 6,
+    F_INT64 = 7,
+    F_NAME = 8,
+    F_RAW = 9,
+    F_DOUBLE = 10,
+    F_UINT64 = 11,
+    F_EXTERNAL = 13,
+    F_LOCATION = 14
 };
 
 static const char *const field_names[16] = {
-    [F_FLOAT] = "float_data", [F_INT32] = "int32_data", [F_STRING] = "string_data", [F_INT64] = "int64_data",
+    [F_FLOAT] = "float_data", [F_INT32] = "int32_data",   [F_STRING] = "string_data", [F_INT64] = "int64_data",
     [F_RAW] = "raw_data",     [F_DOUBLE] = "double_data", [F_UINT64] = "uint64_data"};
 
 typedef struct parts {
@@ -265,7 +276,8 @@ static bool external_blob(parts *p, pare_blob **out) {
     if (!file) return false;
     if (p->offset > file->len || p->nbytes > file->len - p->offset) {
         WRONG(p, "model.external", "copy or download the data file again",
-              "the data file '%s' is too short: %" PRIu64 " bytes at offset %" PRIu64 " were asked for, it has %" PRIu64,
+              "the data file '%s' is too short: %" PRIu64 " bytes at offset %" PRIu64
+              " were asked for, it has %" PRIu64,
               p->location, p->nbytes, p->offset, file->len);
         return false;
     }

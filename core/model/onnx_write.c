@@ -105,8 +105,7 @@ static pare_status writer_build(writer *w) {
     if (mode == PARE_EXTERNAL_ON) w->b.location = pare_path_base(w->data_path);
     w->pb = pare_onnx_build(&w->b);
     if (fits(w->pb)) return PARE_OK;
-    if (mode == PARE_EXTERNAL_OFF)
-        return too_large(w->d, w->path, "let its weights go to a data file beside it");
+    if (mode == PARE_EXTERNAL_OFF) return too_large(w->d, w->path, "let its weights go to a data file beside it");
     if (mode == PARE_EXTERNAL_AUTO) {
         const pare_model *m = w->b.m;
         pare_onnx_builder again = {.m = m, .external_min = w->b.external_min, .location = pare_path_base(w->data_path)};

@@ -98,7 +98,7 @@ static const pare_op table[] = {
     OP("Mul", pare_rule_nary, NULL, 0, pare_numbers_binary),
     OP("Neg", pare_rule_same, NULL, 0, pare_numbers_neg),
     OP("NonZero", pare_rule_nonzero, NULL, 0, NULL),
-    OP("Not", pare_rule_same, NULL, 0, NULL),
+    OP("Not", pare_rule_same_bool, NULL, 0, NULL),
     OP("OneHot", pare_rule_one_hot, NULL, 0, NULL),
     OP("Or", pare_rule_compare, NULL, 0, NULL),
     OP("PRelu", pare_rule_same, NULL, 0, NULL),

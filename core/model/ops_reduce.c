@@ -10,7 +10,7 @@ pare_status pare_rule_reduce(pare_infer_ctx *c) {
     pare_infer_out_unknown(c, 0, x.dtype);
     pare_status st = pare_infer_axes(c, 1, x.ndim, &known, &n, axes);
     if (st) return st;
-    bool keep = pare_node_attr_int(c->node, "keepdims", 1) != 0;
+    bool keep = pare_node_attr_int(c->node, "keepdims", 1) == 1;
     bool noop = pare_node_attr_int(c->node, "noop_with_empty_axes", 0) != 0;
     bool all = known && n <= 0 && !noop;
     if (all && !keep) {
@@ -44,7 +44,7 @@ pare_status pare_rule_arg_reduce(pare_infer_ctx *c) {
     if (x.ndim < 1) return PARE_OK;
     pare_status st = pare_infer_axis(c, "axis", pare_node_attr_int(c->node, "axis", 0), x.ndim, &axis);
     if (st) return st;
-    bool keep = pare_node_attr_int(c->node, "keepdims", 1) != 0;
+    bool keep = pare_node_attr_int(c->node, "keepdims", 1) == 1;
     for (int32_t i = 0; i < x.ndim; i++) {
         if (i != axis)
             pare_shape_grow(&y, x.d[i]);

@@ -42,7 +42,10 @@ void pare_infer_in(const pare_infer_ctx *c, uint32_t i, pare_shape *s) {
     }
     if (v->other_type || v->ndim < 0 || v->ndim > PARE_RANK_MAX) return;
     s->ndim = v->ndim;
-    if (v->ndim) memcpy(s->d, v->dims, (size_t)v->ndim * sizeof *s->d);
+    for (int32_t k = 0; k < v->ndim; k++) {
+        s->d[k] = v->dims[k];
+        if (!pare_dim_named(s->d[k])) s->d[k].symbol = NULL;
+    }
 }
 
 uint32_t pare_infer_dtype(const pare_infer_ctx *c, uint32_t i) {
@@ -235,6 +238,13 @@ void pare_infer_numbers_set(pare_infer_ctx *c, uint32_t i, int32_t ndim, uint32_
 
 /* ---- dims ---- */
 
+bool pare_dim_named(pare_dim d) {
+    static const char *const nameless[] = {"", "?", "*", "-1", "None"};
+    for (size_t i = 0; d.symbol && i < sizeof nameless / sizeof *nameless; i++)
+        if (strcmp(d.symbol, nameless[i]) == 0) return false;
+    return d.symbol != NULL;
+}
+
 bool pare_dim_same(pare_dim a, pare_dim b) {
     if (pare_dim_known(a) || pare_dim_known(b)) return a.value == b.value;
     return a.symbol && b.symbol && strcmp(a.symbol, b.symbol) == 0;
@@ -316,7 +326,7 @@ int64_t pare_macs_dim(const pare_model *m, const pare_value *v, int32_t i) {
     if (i == 0) return 1;
     /* elsewhere only what has the name of the inputs' batch */
     const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);
-    for (size_t k = 0; d.symbol && g && k < g->inputs.len; k++) {
+    for (size_t k = 0; pare_dim_named(d) && g && k < g->inputs.len; k++) {
         const pare_value *in = pare_model_value(m, g->inputs.data[k]);
         if (!in || in->tensor || in->ndim < 1 || !in->dims[0].symbol) continue;
         return strcmp(in->dims[0].symbol, d.symbol) == 0 ? 1 : -1;

@@ -70,6 +70,8 @@ void pare_infer_numbers_set(pare_infer_ctx *c, uint32_t i, int32_t ndim, uint32_
 /* ---- dims ---- */
 static inline pare_dim pare_dim_of(int64_t v) { return (pare_dim){.value = v < 0 ? -1 : v, .symbol = NULL}; }
 static inline bool pare_dim_known(pare_dim d) { return d.value >= 0; }
+/* Its symbol says something: exporters write "?", "None" and the like for any dim that is not known. */
+bool pare_dim_named(pare_dim d);
 bool pare_dim_same(pare_dim a, pare_dim b);   /* surely equal: same number or same symbol */
 bool pare_dim_merge(pare_dim *a, pare_dim b); /* a learns from b; false: two different numbers */
 /* a * b and a + b; what is not known or too large gives an unknown dim. */

@@ -4,14 +4,13 @@
  *   gaps  (gap u8 (k), val (k)): Cast f32, CumSum, Cast int32 = the kept elements' indices; ConstantOfShape (n) filled
  *         with the pattern left out, ScatterElements, Reshape to W
  *   mask  (mask u8 (ceil n/8), val (k + 1) with the fill first): Cast int32, Gather from a table of all bytes' bits,
- *         Reshape (-1), Slice (n) where 8 doesn't divide n, CumSum, Mul by the bits, Cast int32, Gather from val, Reshape
- *   fill  nothing kept: ConstantOfShape
- * Why so, as measured (ONNX Runtime 1.32, OpenVINO 2026.4): both fold all of it, so that the session holds the plain
- * file's ops. OpenVINO folds CumSum of floats only and computes f64 as f32, hence sums in f32 while they are exact, up to
- * 2^24; larger tensors take int32, which is right everywhere and folds in ONNX Runtime. OpenVINO scatters 8-bit types at run
- * time only, hence the detour by int32. ConstantOfShape of bfloat16 came with opset 20, before it f32 and a Cast. ONNX
- * Runtime doesn't fold NonZero and Compress, and returns garbage for a ScatterElements of nothing, hence `fill`.
- * May use: pack_parts.h, edit.h, base/json.h.
+ *         Reshape (-1), Slice (n) where 8 doesn't divide n, CumSum, Mul by the bits, Cast int32, Gather from val,
+ * Reshape fill  nothing kept: ConstantOfShape Why so, as measured (ONNX Runtime 1.32, OpenVINO 2026.4): both fold all
+ * of it, so that the session holds the plain file's ops. OpenVINO folds CumSum of floats only and computes f64 as f32,
+ * hence sums in f32 while they are exact, up to 2^24; larger tensors take int32, which is right everywhere and folds in
+ * ONNX Runtime. OpenVINO scatters 8-bit types at run time only, hence the detour by int32. ConstantOfShape of bfloat16
+ * came with opset 20, before it f32 and a Cast. ONNX Runtime doesn't fold NonZero and Compress, and returns garbage for
+ * a ScatterElements of nothing, hence `fill`. May use: pack_parts.h, edit.h, base/json.h.
  */
 #include "model/pack.h"
 
@@ -24,24 +23,31 @@
 
 /* Protobuf bytes that a form adds beside its data, with the metadata's; and what a mask's shared table costs. A saving
  * below 1/16, or tensors below 4 KiB, aren't worth the nodes. */
-enum { COST_FILL = 320, COST_GAP = 700, COST_MASK = 850, COST_TABLE = PACK_TABLE_BYTES + 400, MIN_BYTES = 4096, MIN_SAVING = 16 };
+enum {
+    COST_FILL = 320,
+    COST_GAP = 700,
+    COST_MASK = 850,
+    COST_TABLE = PACK_TABLE_BYTES + 400,
+    MIN_BYTES = 4096,
+    MIN_SAVING = 16
+};
 
 typedef struct wanted {
     uint32_t tensor, value;
-    size_t index; /* in the list of initializers */
+    size_t index;                   /* in the list of initializers */
     uint64_t plain, packed, or_gap; /* bytes; or_gap: what it would take without the mask */
 } wanted;
 
 typedef struct packer {
     pare_model *m;
     int64_t opset;
-    uint32_t before;               /* the first node: ours stand before it */
-    PARE_VEC(wanted) list;         /* beside items */
+    uint32_t before;       /* the first node: ours stand before it */
+    PARE_VEC(wanted) list; /* beside items */
     PARE_VEC(pack_item) items;
-    PARE_VEC(uint32_t) shared;     /* tensors of shapes and lengths that later ones may use */
-    uint32_t axis, minus1, zero1;  /* values of shared constants, 0 until needed */
+    PARE_VEC(uint32_t) shared;    /* tensors of shapes and lengths that later ones may use */
+    uint32_t axis, minus1, zero1; /* values of shared constants, 0 until needed */
     uint32_t table, table_f32, table_i32;
-    uint32_t number;               /* of the tensor at hand, for its names */
+    uint32_t number; /* of the tensor at hand, for its names */
 } packer;
 
 /* ---- which tensors, in which form ---- */
@@ -126,8 +132,8 @@ static void plan(packer *p) {
         uint32_t value;
         if (!pare_map_get(&g->names, t->name, &value) || !eligible(p, t, pare_model_value(p->m, value))) continue;
         pare_vec_push(&p->list, ((wanted){.tensor = t->id, .value = value, .index = i}));
-        pare_vec_push(&p->items, ((pack_item){.data = t->blob->data, .count = t->count,
-                                              .size = pare_dtype_bits(t->dtype) / 8}));
+        pare_vec_push(&p->items,
+                      ((pack_item){.data = t->blob->data, .count = t->count, .size = pare_dtype_bits(t->dtype) / 8}));
     }
     pack_survey(p->items.data, p->items.len);
     for (size_t i = 0; i < p->list.len; i++) choose(&p->items.data[i], &p->list.data[i]);
@@ -274,8 +280,8 @@ static void pack_one(packer *p, wanted w, pack_item *t, json_t *list) {
     pare_tensor *old = pare_model_tensor(p->m, w.tensor);
     uint32_t dtype = old->dtype, acc = t->count <= PACK_F32_EXACT ? PARE_FLOAT : PARE_INT32, id;
     const char *form = t->form == PACK_FILL ? "fill" : t->form == PACK_GAP ? "gap" : "mask";
-    json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:s}", "name", old->name, "index", (json_int_t)w.index, "dtype",
-                                          (json_int_t)dtype, "form", form));
+    json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:s}", "name", old->name, "index", (json_int_t)w.index,
+                                          "dtype", (json_int_t)dtype, "form", form));
     const int64_t *dims = old->dims;
     size_t ndim = old->ndim;
     pare_tensor_del(p->m, w.tensor); /* its value stays, it has uses; dims live in the arena */

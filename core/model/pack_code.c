@@ -14,9 +14,9 @@ enum { BLOCK = 1 << 18, GAP_MAX = 255 }; /* elements a task: a multiple of 8, so
 typedef struct block {
     pack_item *item;
     uint64_t from, to;
-    uint64_t kept, entries;  /* entries: without those that bridge to the first kept element of the block */
-    uint64_t first, last;    /* kept elements, when there are any */
-    uint64_t prev;           /* the last kept element before the block, 0 if none */
+    uint64_t kept, entries; /* entries: without those that bridge to the first kept element of the block */
+    uint64_t first, last;   /* kept elements, when there are any */
+    uint64_t prev;          /* the last kept element before the block, 0 if none */
     uint64_t kept_at, entry_at;
 } block;
 

@@ -9,9 +9,9 @@
 typedef enum { PACK_NONE, PACK_FILL, PACK_GAP, PACK_MASK } pack_form;
 
 enum {
-    PACK_TABLE_BYTES = 256 * 8,    /* the shared table of PACK_MASK: row i holds the bits of i, lowest first */
-    PACK_F32_EXACT = 1 << 24,      /* sums up to here are exact in f32 */
-    PACK_RATIO = 1024              /* see pack_size_ok */
+    PACK_TABLE_BYTES = 256 * 8, /* the shared table of PACK_MASK: row i holds the bits of i, lowest first */
+    PACK_F32_EXACT = 1 << 24,   /* sums up to here are exact in f32 */
+    PACK_RATIO = 1024           /* see pack_size_ok */
 };
 #define PACK_TENSOR_MAX ((uint64_t)1 << 31) /* bytes of one tensor */
 

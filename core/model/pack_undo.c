@@ -1,8 +1,8 @@
 /* model/pack_undo.c - unpacking: the nodes that pack.c wrote are recognised and become initializers again. See pack.h.
  *
- * Files may be damaged or hostile: the nodes must be exactly those of a form (pack.c lists them), and every size is checked
- * before anything is allocated. All tensors are rebuilt first, then the model is changed, so a failure leaves it as it was.
- * May use: pack_parts.h, edit.h, onnx.h, base/json.h.
+ * Files may be damaged or hostile: the nodes must be exactly those of a form (pack.c lists them), and every size is
+ * checked before anything is allocated. All tensors are rebuilt first, then the model is changed, so a failure leaves
+ * it as it was. May use: pack_parts.h, edit.h, onnx.h, base/json.h.
  */
 #include "model/pack.h"
 
@@ -15,35 +15,39 @@
 #include <string.h>
 
 typedef struct restored {
-    const char *name;    /* W's, in the metadata's JSON */
+    const char *name; /* W's, in the metadata's JSON */
     uint32_t dtype;
     const int64_t *dims; /* the shape constant's contents, in the model's arena */
     size_t ndim, index;
-    pare_blob *blob;     /* NULL: it is an initializer already */
+    pare_blob *blob; /* NULL: it is an initializer already */
     bool was_external;
 } restored;
 
 typedef struct undo {
     pare_model *m;
     pare_diags *d;
-    const char *name;            /* of the tensor at hand */
-    uint64_t unpacked, packed;   /* bytes so far */
-    pare_status st;              /* why the last one failed */
+    const char *name;          /* of the tensor at hand */
+    uint64_t unpacked, packed; /* bytes so far */
+    pare_status st;            /* why the last one failed */
     PARE_VEC(restored) list;
-    PARE_VEC(uint32_t) nodes;    /* to be deleted, each after its consumers */
-    PARE_VEC(uint32_t) casts;    /* of the shared table: deleted when unused */
-    PARE_VEC(uint32_t) tensors;  /* constants: deleted when unused */
+    PARE_VEC(uint32_t) nodes;   /* to be deleted, each after its consumers */
+    PARE_VEC(uint32_t) casts;   /* of the shared table: deleted when unused */
+    PARE_VEC(uint32_t) tensors; /* constants: deleted when unused */
 } undo;
 
-static const char HINT[] = "use the file from before packing; or delete its metadata entry " PACK_KEY
-                           " to read the nodes as they stand";
+static const char HINT[] =
+    "use the file from before packing; or delete its metadata entry " PACK_KEY " to read the nodes as they stand";
 
 /* Says what is wrong with the tensor at hand; false. */
 static bool damaged(undo *u, const char *what) {
     pare_sb b = {0};
     pare_sb_printf(&b, "the packed form of a tensor is damaged: %s", what);
-    pare_diag_item it = {.severity = PARE_ERROR, .code = "model.packed-damaged", .message = pare_sb_str(&b),
-                         .hint = HINT, .path = u->m->path, .tensor = u->name};
+    pare_diag_item it = {.severity = PARE_ERROR,
+                         .code = "model.packed-damaged",
+                         .message = pare_sb_str(&b),
+                         .hint = HINT,
+                         .path = u->m->path,
+                         .tensor = u->name};
     if (u->d) pare_diags_add(u->d, &it);
     pare_sb_free(&b);
     u->st = PARE_EINVAL;
@@ -162,7 +166,10 @@ static pare_blob *room(undo *u, uint64_t count, uint32_t size, uint64_t packed) 
     }
     pare_blob *b = pare_blob_new(bytes);
     if (!b) {
-        pare_diag_item it = {.severity = PARE_ERROR, .code = "memory.tensor", .tensor = u->name, .path = u->m->path,
+        pare_diag_item it = {.severity = PARE_ERROR,
+                             .code = "memory.tensor",
+                             .tensor = u->name,
+                             .path = u->m->path,
                              .message = "no memory to unpack a tensor",
                              .hint = "close other programs, or use a machine with more memory"};
         if (u->d) pare_diags_add(u->d, &it);
@@ -182,7 +189,8 @@ static bool rebuild_gaps(undo *u, uint32_t flat, restored *r, uint64_t count) {
     if (!n || !attr_is(u, n, "axis", 0)) return false;
     uint32_t index = n->in[1], val_id = n->in[2];
     uint64_t fill;
-    if (!filled_of(u, n->in[0], wide, false, &shape, &fill) || !constant_is_int64(u, shape, (int64_t)count)) return false;
+    if (!filled_of(u, n->in[0], wide, false, &shape, &fill) || !constant_is_int64(u, shape, (int64_t)count))
+        return false;
     if (wide != r->dtype) {
         if (!cast_of(u, val_id, wide, &val_id)) return false;
         int64_t v = (int32_t)(uint32_t)fill;
@@ -252,7 +260,8 @@ static bool shape_of(undo *u, uint32_t value, restored *r, uint64_t *count) {
     if (!t) return false;
     r->ndim = (size_t)t->count;
     r->dims = pare_arena_memdup(&u->m->arena, t->blob->data, (size_t)t->blob->len);
-    if (!pare_dims_count(r->dims, r->ndim, count) || !*count) return damaged(u, "its shape is not one of a packed tensor");
+    if (!pare_dims_count(r->dims, r->ndim, count) || !*count)
+        return damaged(u, "its shape is not one of a packed tensor");
     return true;
 }
 
@@ -290,7 +299,8 @@ static bool undo_one(undo *u, const json_t *entry, const pare_map *seen) {
         !dtype_ok(json_integer_value(dtype)))
         return damaged(u, "its metadata entry is not one that packing writes");
     if (pare_map_get(seen, u->name, &value)) return damaged(u, "the metadata names it twice");
-    restored r = {.name = u->name, .dtype = (uint32_t)json_integer_value(dtype), .index = (size_t)json_integer_value(index)};
+    restored r = {
+        .name = u->name, .dtype = (uint32_t)json_integer_value(dtype), .index = (size_t)json_integer_value(index)};
     if (!pare_map_get(&pare_model_graph(u->m, PARE_MAIN_GRAPH)->names, u->name, &value))
         return damaged(u, "the graph has no value of this name");
     const pare_value *v = pare_model_value(u->m, value);

@@ -12,7 +12,8 @@ __extension__ typedef unsigned __int128 wide;
 
 /* ---- one node ---- */
 
-/* The number that all inputs of the model share as first dim, where it is one; else 1. */
+/* The number that all inputs of the model share as first dim, where it is one; else 1. With a dim left open, that one
+ * may be the batch: nothing is divided then. */
 static int64_t fixed_batch(const pare_model *m) {
     const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);
     int64_t batch = 0;
@@ -21,6 +22,8 @@ static int64_t fixed_batch(const pare_model *m) {
         if (!v || v->tensor || v->ndim == 0) continue;
         if (v->ndim < 1 || v->dims[0].value < 1 || (batch && batch != v->dims[0].value)) return 1;
         batch = v->dims[0].value;
+        for (int32_t k = 1; k < v->ndim; k++)
+            if (v->dims[k].value < 0) return 1;
     }
     return batch ? batch : 1;
 }

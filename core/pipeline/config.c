@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const pare_config_key top_keys[] = {
-    {"version", false}, {"name", false},  {"seed", false},   {"device", false}, {"models", false}, {"data", true},
-    {"steps", false},   {"report", false}, {"output", false}, {"matrix", true}};
+static const pare_config_key top_keys[] = {{"version", false}, {"name", false}, {"seed", false},  {"device", false},
+                                           {"models", false},  {"data", true},  {"steps", false}, {"report", false},
+                                           {"output", false},  {"matrix", true}};
 
 /* ---- the head ---- */
 
@@ -21,12 +21,13 @@ static bool read_version(pare_config *c, const pare_yaml_node *root) {
                          "start the file with `version: 1`", "version is missing");
         return true;
     }
-    if (n->kind == PARE_YAML_INT && n->fits && n->i == 1) return true;
-    if (n->kind == PARE_YAML_INT)
-        pare_config_fail(c, n->at, "version", "config.version", "a newer pare may read it",
-                         "this is a pipeline of version %s; this pare reads version 1", n->text);
-    else
+    if (n->kind != PARE_YAML_INT && n->kind != PARE_YAML_FLOAT) {
         pare_config_wrong(c, n, "version", "the int 1", NULL);
+        return false;
+    }
+    if (n->f == 1) return true;
+    pare_config_fail(c, n->at, "version", "config.version", "a newer pare may read it",
+                     "this is a pipeline of version %s; this pare reads version 1", n->text);
     return false;
 }
 
@@ -71,6 +72,10 @@ static void read_seed(pare_config *c, const pare_yaml_node *n) {
     if (!n) return;
     if (n->kind == PARE_YAML_INT && n->fits && n->i >= 0) {
         c->p->seed = (uint64_t)n->i;
+        return;
+    }
+    if (n->kind == PARE_YAML_FLOAT && n->f >= 0 && n->f <= 0x1p53 && n->f == (double)(uint64_t)n->f) { /* 1e6 */
+        c->p->seed = (uint64_t)n->f;
         return;
     }
     pare_sb b = {0};
@@ -179,16 +184,15 @@ json_t *pare_pipeline_json(const pare_pipeline *p) {
     for (size_t i = 0; i < p->n_models; i++) json_object_set_new(models, p->models[i].name, model_json(&p->models[i]));
     for (size_t i = 0; i < p->n_steps; i++) {
         const pare_pipeline_step *s = &p->steps[i];
-        json_array_append_new(steps, json_pack("{s:o, s:o, s:o, s:o}", "id", pare_json_str(s->id), "use",
-                                               pare_json_str(s->use), "from",
-                                               pare_json_str(pare_pipeline_ref_name(p, s->input)), "with",
-                                               pare_params_json(s->with)));
+        json_array_append_new(
+            steps, json_pack("{s:o, s:o, s:o, s:o}", "id", pare_json_str(s->id), "use", pare_json_str(s->use), "from",
+                             pare_json_str(pare_pipeline_ref_name(p, s->input)), "with", pare_params_json(s->with)));
     }
     if (p->report.size) json_array_append_new(metrics, json_string("size"));
     if (p->report.gzip) json_array_append_new(metrics, json_string("gzip"));
     return json_pack("{s:i, s:o, s:I, s:s, s:o, s:o, s:{s:o, s:o}, s:{s:o, s:s, s:s, s:s}}", "version", 1, "name",
-                     pare_json_str(p->name), "seed", (json_int_t)p->seed, "device", p->device, "models", models, "steps",
-                     steps, "report", "baseline", pare_json_str(p->report.baseline_name), "metrics", metrics, "output",
-                     "dir", pare_json_str(p->output.dir_written), "gzip", words[p->output.gzip], "pack",
+                     pare_json_str(p->name), "seed", (json_int_t)p->seed, "device", p->device, "models", models,
+                     "steps", steps, "report", "baseline", pare_json_str(p->report.baseline_name), "metrics", metrics,
+                     "output", "dir", pare_json_str(p->output.dir_written), "gzip", words[p->output.gzip], "pack",
                      words[p->output.pack], "external_data", words[p->output.external_data]);
 }

@@ -37,14 +37,14 @@ typedef struct pare_pipeline_ref {
 
 typedef struct pare_pipeline_model {
     const char *name;
-    const pare_zoo_net *zoo; /* NULL: it comes from a file */
-    pare_params *with;       /* zoo: its arguments, defaults filled in */
-    const char *onnx;        /* NULL: it comes from the zoo. A path that opens from the current folder */
-    const char *weights;     /* zoo: a weight file, or NULL. Likewise */
-    const char *file_written; /* onnx or weights as the file says, or NULL */
+    const pare_zoo_net *zoo;   /* NULL: it comes from a file */
+    pare_params *with;         /* zoo: its arguments, defaults filled in */
+    const char *onnx;          /* NULL: it comes from the zoo. A path that opens from the current folder */
+    const char *weights;       /* zoo: a weight file, or NULL. Likewise */
+    const char *file_written;  /* onnx or weights as the file says, or NULL */
     const char *const *reinit; /* globs of names that `weights` leaves as they are */
     size_t n_reinit;
-    pare_pipeline_ref last;  /* what it is at the end: itself, or the last step that worked on it */
+    pare_pipeline_ref last;   /* what it is at the end: itself, or the last step that worked on it */
     pare_span at, weights_at; /* of zoo's or onnx's value; of the value of weights */
 } pare_pipeline_model;
 
@@ -52,25 +52,25 @@ typedef struct pare_pipeline_step {
     const char *id;
     const char *use;
     const pare_technique *technique;
-    pare_params *with;       /* with->args goes to technique->create */
+    pare_params *with; /* with->args goes to technique->create */
     pare_pipeline_ref input;
-    uint32_t model;          /* models[]: whose line it works on */
-    pare_span at, use_at;    /* of the id; of the value of use */
+    uint32_t model;       /* models[]: whose line it works on */
+    pare_span at, use_at; /* of the id; of the value of use */
 } pare_pipeline_step;
 
 typedef enum { PARE_OFF, PARE_ON, PARE_AUTO } pare_switch;
 
 typedef struct pare_pipeline {
-    const char *path;        /* as the user wrote it */
-    const char *dir;         /* its folder: relative paths start here */
-    const char *name;        /* safe as a file name */
-    uint64_t seed;           /* at most INT64_MAX */
-    const char *device;      /* "auto" or "cpu" */
+    const char *path;            /* as the user wrote it */
+    const char *dir;             /* its folder: relative paths start here */
+    const char *name;            /* safe as a file name */
+    uint64_t seed;               /* at most INT64_MAX */
+    const char *device;          /* "auto" or "cpu" */
     pare_pipeline_model *models; /* at least one, in the file's order */
     size_t n_models;
-    pare_pipeline_step *steps;   /* may be none: a copy */
+    pare_pipeline_step *steps; /* may be none: a copy */
     size_t n_steps;
-    uint32_t main_model;     /* whose end result is the run's model.onnx: the last step's, else the first */
+    uint32_t main_model; /* whose end result is the run's model.onnx: the last step's, else the first */
     struct {
         pare_pipeline_ref baseline; /* default: main_model as it came in */
         const char *baseline_name;  /* the step's id or the model's name */
@@ -81,11 +81,11 @@ typedef struct pare_pipeline {
         const char *dir;         /* a path that opens from the current folder; default runs/NAME beside the file */
         const char *dir_written; /* as the file says, relative to the file */
         bool dir_given;
-        pare_switch gzip;        /* PARE_ON or PARE_OFF */
+        pare_switch gzip; /* PARE_ON or PARE_OFF */
         pare_switch pack, external_data;
         pare_span at;
     } output;
-    pare_yaml *yaml; /* owned: places point into it */
+    pare_yaml *yaml;  /* owned: places point into it */
     pare_arena arena; /* owns everything above */
 } pare_pipeline;
 

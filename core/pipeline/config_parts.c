@@ -21,8 +21,8 @@ static void read_zoo(pare_config *c, pare_pipeline_model *m, const pare_yaml_nod
         const pare_zoo_net *const *nets = pare_zoo_all(&count);
         const char **names = pare_xcalloc(count, sizeof *names);
         for (size_t i = 0; i < count; i++) names[i] = nets[i]->name;
-        pare_config_fail(c, zoo->at, where, "config.unknown-net", pare_config_hint(c, name, "the zoo has", names, count),
-                         "the zoo has no network \"%s\"", name);
+        pare_config_fail(c, zoo->at, where, "config.unknown-net",
+                         pare_config_hint(c, name, "the zoo has", names, count), "the zoo has no network \"%s\"", name);
         free(names);
         return;
     }
@@ -64,8 +64,8 @@ static void read_model(pare_config *c, pare_pipeline_model *m, const pare_yaml_n
         return;
     }
     if (zoo && onnx) {
-        pare_config_fail(c, onnx->key_at, path, "config.conflict", "keep one of the two",
-                         "%s has both zoo and onnx", path);
+        pare_config_fail(c, onnx->key_at, path, "config.conflict", "keep one of the two", "%s has both zoo and onnx",
+                         path);
         return;
     }
     if (zoo) {
@@ -140,8 +140,8 @@ static void read_metrics(pare_config *c, const pare_yaml_node *n) {
             pare_config_later(c, item->at, "report.metrics", pare_arena_printf(&c->p->arena, "the metric %s", name));
         else
             pare_config_fail(c, item->at, "report.metrics", "config.choice",
-                             pare_config_hint(c, name, "known are", known, COUNT(known)),
-                             "there is no metric \"%s\"", name);
+                             pare_config_hint(c, name, "known are", known, COUNT(known)), "there is no metric \"%s\"",
+                             name);
     }
 }
 

@@ -58,8 +58,7 @@ void pare_config_keys(pare_config *c, const pare_yaml_node *map, const char *pat
 
 const char *pare_config_text(pare_config *c, const pare_yaml_node *n, const char *path, const char *allowed) {
     if (!pare_yaml_is_text(n)) {
-        pare_config_wrong(c, n, path, allowed,
-                          n->text && n->kind != PARE_YAML_NULL ? "put the text in quotes" : NULL);
+        pare_config_wrong(c, n, path, allowed, n->text && n->kind != PARE_YAML_NULL ? "put the text in quotes" : NULL);
         return NULL;
     }
     if (*n->text) return n->text;
@@ -72,7 +71,8 @@ int pare_config_word(pare_config *c, const pare_yaml_node *n, const char *path, 
     for (size_t i = 0; n->text && i < n_words; i++)
         if (strcmp(words[i], n->text) == 0) return (int)i;
     pare_sb b = {0}, got = {0};
-    for (size_t i = 0; i < n_words; i++) pare_sb_printf(&b, "%s%s", i == 0 ? "" : i + 1 == n_words ? " or " : ", ", words[i]);
+    for (size_t i = 0; i < n_words; i++)
+        pare_sb_printf(&b, "%s%s", i == 0 ? "" : i + 1 == n_words ? " or " : ", ", words[i]);
     pare_yaml_describe(n, &got);
     const char *near = n->text ? pare_nearest(n->text, words, n_words) : NULL;
     char *hint = near ? pare_arena_printf(&c->p->arena, "did you mean \"%s\"?", near) : NULL;

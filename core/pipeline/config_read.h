@@ -10,7 +10,7 @@ typedef struct pare_config {
     pare_pipeline *p;
     const pare_pipeline_opts *opts;
     pare_diags *d;
-    size_t errors; /* of the file; the first 20 are said */
+    size_t errors;   /* of the file; the first 20 are said */
     pare_map steps;  /* id -> index, of those read so far */
     pare_map models; /* name -> index */
 } pare_config;
@@ -35,7 +35,8 @@ void pare_config_keys(pare_config *c, const pare_yaml_node *map, const char *pat
 /* A text that is not empty, or NULL after having said so. */
 const char *pare_config_text(pare_config *c, const pare_yaml_node *n, const char *path, const char *allowed);
 /* The index of a word among n, or -1 after having said so. */
-int pare_config_word(pare_config *c, const pare_yaml_node *n, const char *path, const char *const *words, size_t n_words);
+int pare_config_word(pare_config *c, const pare_yaml_node *n, const char *path, const char *const *words,
+                     size_t n_words);
 /* Letters, digits, '_', '-' (and '.' with `dots`); not starting with '-' or '.'; at most 100. */
 bool pare_config_name_ok(const char *s, bool dots);
 /* "did you mean "x"? known are: …", in the arena; `what` opens the list. */

@@ -1,5 +1,5 @@
-/* pipeline/config_set.c - see config_read.h: --set steps.pruned.with.sparsity=0.8, applied to the tree before it is read.
- * Elements of a list go by their `id` or by number. */
+/* pipeline/config_set.c - see config_read.h: --set steps.pruned.with.sparsity=0.8, applied to the tree before it is
+ * read. Elements of a list go by their `id` or by number. */
 #include "pipeline/config_read.h"
 
 #include <stdlib.h>
@@ -74,8 +74,7 @@ void pare_config_set(pare_config *c, const char *set) {
         char *dot = strchr(word, '.');
         size_t len = dot ? (size_t)(dot - word) : strlen(word);
         pare_span at = {value->at.src, 1, (uint32_t)(word - keys) + 1, len ? (uint32_t)len : 1};
-        const char *path =
-            word == keys ? "the file" : pare_arena_strndup(&y->arena, set, (size_t)(word - keys) - 1);
+        const char *path = word == keys ? "the file" : pare_arena_strndup(&y->arena, set, (size_t)(word - keys) - 1);
         char *name = pare_arena_strndup(&y->arena, word, len);
         if (!len) {
             pare_config_fail(c, at, NULL, "config.set", NULL, "a key is missing here");

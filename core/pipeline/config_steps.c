@@ -67,9 +67,10 @@ static void read_use(pare_config *c, pare_pipeline_step *s, const pare_yaml_node
     const char *near = pare_nearest(s->use, t->ids, t->n_ids);
     const char *list = pare_config_hint(c, s->use, "loaded are", t->ids, t->n_ids);
     pare_config_fail(c, use->at, path, "config.unknown-technique",
-                     near && t->n_ids < 2 ? list
-                                          : pare_arena_printf(&c->p->arena, "%s; `pare plugins --why` says what was found",
-                                                              list ? list : "no technique is loaded"),
+                     near && t->n_ids < 2
+                         ? list
+                         : pare_arena_printf(&c->p->arena, "%s; `pare plugins --why` says what was found",
+                                             list ? list : "no technique is loaded"),
                      "no loaded plugin has the technique \"%s\"", s->use);
 }
 

@@ -22,7 +22,8 @@ static bool needs_quotes(const char *s) {
         if (!*a && !*b) return true;
     }
     /* sexagesimal numbers, dates, 1_000: all that starts like a number and holds nothing but its characters */
-    return (*s >= '0' && *s <= '9') || ((*s == '-' || *s == '+' || *s == '.') && s[strspn(s, "+-.0123456789_:eExX")] == 0);
+    return (*s >= '0' && *s <= '9') ||
+           ((*s == '-' || *s == '+' || *s == '.') && s[strspn(s, "+-.0123456789_:eExX")] == 0);
 }
 
 static void emit_scalar(yaml_emitter_t *e, const char *s, bool quoted) {
@@ -58,7 +59,8 @@ static void emit_node(yaml_emitter_t *e, const json_t *j) {
         const char *key;
         json_t *value;
         bool empty = json_object_size(j) == 0;
-        yaml_mapping_start_event_initialize(&ev, NULL, NULL, 1, empty ? YAML_FLOW_MAPPING_STYLE : YAML_BLOCK_MAPPING_STYLE);
+        yaml_mapping_start_event_initialize(&ev, NULL, NULL, 1,
+                                            empty ? YAML_FLOW_MAPPING_STYLE : YAML_BLOCK_MAPPING_STYLE);
         yaml_emitter_emit(e, &ev);
         json_object_foreach((json_t *)(uintptr_t)j, key, value) {
             emit_scalar(e, key, needs_quotes(key));
@@ -74,7 +76,8 @@ static void emit_node(yaml_emitter_t *e, const json_t *j) {
             const json_t *item = json_array_get(j, i);
             if (json_is_object(item) || json_is_array(item)) flat = false;
         }
-        yaml_sequence_start_event_initialize(&ev, NULL, NULL, 1, flat ? YAML_FLOW_SEQUENCE_STYLE : YAML_BLOCK_SEQUENCE_STYLE);
+        yaml_sequence_start_event_initialize(&ev, NULL, NULL, 1,
+                                             flat ? YAML_FLOW_SEQUENCE_STYLE : YAML_BLOCK_SEQUENCE_STYLE);
         yaml_emitter_emit(e, &ev);
         for (size_t i = 0; i < json_array_size(j); i++) emit_node(e, json_array_get(j, i));
         yaml_sequence_end_event_initialize(&ev);
@@ -168,8 +171,9 @@ json_t *pare_lock_json(const pare_lock *l) {
     json_object_set_new(j, "plugins", plugins);
     json_object_set_new(j, "in", files_json(l->in, l->n_in));
     json_object_set_new(j, "out", files_json(l->out, l->n_out));
-    json_object_set_new(j, "cpu", json_pack("{s:o, s:o}", "model", pare_json_str(l->cpu_model), "features",
-                                            features_json(l->cpu_features)));
+    json_object_set_new(
+        j, "cpu",
+        json_pack("{s:o, s:o}", "model", pare_json_str(l->cpu_model), "features", features_json(l->cpu_features)));
     json_object_set_new(j, "threads", json_integer(l->threads));
     return j;
 }

@@ -14,10 +14,10 @@ typedef struct pare_lock_plugin {
 } pare_lock_plugin;
 
 typedef struct pare_lock_file {
-    const char *name;   /* the model's, or what the file is: "net", "net weights", "pruned", "model" */
-    const char *path;   /* as written (inputs), relative to the run folder (outputs); NULL: built from the zoo */
-    const char *zoo;    /* the network's name, or NULL */
-    uint64_t bytes;     /* 0 with sha256 NULL: unknown */
+    const char *name; /* the model's, or what the file is: "net", "net weights", "pruned", "model" */
+    const char *path; /* as written (inputs), relative to the run folder (outputs); NULL: built from the zoo */
+    const char *zoo;  /* the network's name, or NULL */
+    uint64_t bytes;   /* 0 with sha256 NULL: unknown */
     const char *sha256;
 } pare_lock_file;
 

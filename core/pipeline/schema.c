@@ -79,9 +79,9 @@ static json_t *models_schema(void) {
     json_object_set_new(properties, "onnx", file_path("An ONNX file, relative to this file."));
     json_t *entry = object(properties, NULL);
     json_object_set_new(entry, "oneOf", json_pack("[{s:[s]}, {s:[s]}]", "required", "zoo", "required", "onnx"));
-    json_object_set_new(entry, "dependentRequired",
-                        json_pack("{s:[s], s:[s], s:[s, s]}", "with", "zoo", "weights", "zoo", "reinit", "zoo",
-                                  "weights"));
+    json_object_set_new(
+        entry, "dependentRequired",
+        json_pack("{s:[s], s:[s], s:[s, s]}", "with", "zoo", "weights", "zoo", "reinit", "zoo", "weights"));
     if (n)
         json_object_set_new(entry, "allOf", rules);
     else
@@ -126,15 +126,17 @@ static json_t *report_schema(void) {
     json_t *properties = json_object();
     json_object_set_new(properties, "baseline",
                         text("The step or model that the others are compared with; default: the model that came in."));
-    json_object_set_new(properties, "metrics", json_pack("{s:[o, o], s:s}", "anyOf", many, metric, "description",
-                                                         "What is measured after each step; default: all of these."));
+    json_object_set_new(properties, "metrics",
+                        json_pack("{s:[o, o], s:s}", "anyOf", many, metric, "description",
+                                  "What is measured after each step; default: all of these."));
     json_t *j = object(properties, NULL);
     json_object_set_new(j, "description", json_string("What report.json says."));
     return j;
 }
 
 static json_t *switch_schema(bool has_auto, const char *description) {
-    json_t *j = words(has_auto ? (const char *const[]){"auto", "on", "off", NULL} : (const char *const[]){"on", "off", NULL});
+    json_t *j =
+        words(has_auto ? (const char *const[]){"auto", "on", "off", NULL} : (const char *const[]){"on", "off", NULL});
     json_array_append_new(json_object_get(j, "enum"), json_true());
     json_array_append_new(json_object_get(j, "enum"), json_false());
     return or_substitution(j, description);
@@ -158,10 +160,10 @@ json_t *pare_pipeline_schema(const pare_technique_set *techniques) {
                         json_pack("{s:i, s:s}", "const", 1, "description", "The file format's version."));
     json_object_set_new(properties, "name",
                         name_schema(true, "What the run is called; default: this file's name. ${name} elsewhere."));
-    json_object_set_new(properties, "seed",
-                        or_substitution(json_pack("{s:s, s:i, s:I}", "type", "integer", "minimum", 0, "maximum",
-                                                  (json_int_t)INT64_MAX),
-                                        "Where every random number starts; default: 0."));
+    json_object_set_new(
+        properties, "seed",
+        or_substitution(json_pack("{s:s, s:i, s:I}", "type", "integer", "minimum", 0, "maximum", (json_int_t)INT64_MAX),
+                        "Where every random number starts; default: 0."));
     json_object_set_new(properties, "device",
                         or_substitution(words((const char *const[]){"auto", "cpu", NULL}), "Default: auto."));
     json_object_set_new(properties, "models", models_schema());

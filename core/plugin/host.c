@@ -25,13 +25,12 @@ static void emit(pare_host_impl *s, const pare_diag_item *it, uint32_t severity)
     pare_sb_free(&message);
 }
 
-/* Held errors become what the outcome makes of them. The lock is held. */
-static void show_held(pare_host_impl *s, uint32_t severity) {
+/* What the host's own functions said; the lock is held. */
+static void show_held(pare_host_impl *s) {
     for (size_t n = pare_diags_count(s->held); s->shown < n; s->shown++) {
         const pare_diag_item *it = pare_diags_get(s->held, s->shown);
-        uint32_t as = it->severity < severity ? it->severity : severity;
-        emit(s, it, as);
-        if (as == PARE_ERROR) s->said_error = true;
+        emit(s, it, it->severity);
+        if (it->severity == PARE_ERROR) s->said_error = true;
     }
 }
 
@@ -52,7 +51,7 @@ static void host_report(const pare_host *h, const pare_diag *d) {
     };
     pthread_mutex_lock(&s->lock);
     if (it.severity == PARE_ERROR) {
-        show_held(s, PARE_ERROR); /* what the host said first explains it */
+        show_held(s); /* what the host said first explains it */
         s->said_error = true;
     }
     emit(s, &it, it.severity);
@@ -63,7 +62,7 @@ static void misuse_item(pare_host_impl *s, const char *message) {
     pare_diag_item it = {
         .code = "plugin.misuse", .message = message, .hint = "this is a bug in the plugin: tell its author"};
     pthread_mutex_lock(&s->lock);
-    show_held(s, PARE_ERROR);
+    show_held(s);
     s->misused = s->said_error = true;
     emit(s, &it, PARE_ERROR);
     pthread_mutex_unlock(&s->lock);
@@ -328,10 +327,9 @@ static pare_status judge(pare_host_impl *s, pare_status st) {
     if (s->misused && st != PARE_ECANCELLED) st = PARE_EINTERNAL;
     if (!st && s->said_error) st = PARE_EINVAL;
     if (!st) {
-        show_held(s, PARE_NOTE); /* tried, failed and recovered from */
-        warn_leaks(s);
+        warn_leaks(s); /* what was held is forgotten: tried, failed and recovered from */
     } else if (st != PARE_ECANCELLED) {
-        show_held(s, PARE_ERROR);
+        show_held(s);
         if (!s->said_error) {
             pare_sb_printf(&b, "failed without a word (%s)", pare_status_text(st));
             blame(s, "plugin.silent", pare_sb_str(&b));

@@ -130,6 +130,10 @@ pare_status pare_host_opset_raise(const pare_host *h, pare_model *m, int64_t min
             h, PARE_EUNSUPPORTED, "opset.unknown",
             "the file's opset can't be raised from %lld to %lld: pare knows what changed from %d to %d", (long long)now,
             (long long)min, OLDEST, NEWEST);
+    if (m->functions.len) /* they import opsets of their own, which have to agree with the model's */
+        return pare_host_refuse_text(h, PARE_EUNSUPPORTED, "opset.functions",
+                                     "the file's opset can't be raised: it defines %zu functions of its own",
+                                     m->functions.len);
     pare_status st = PARE_OK;
     for (size_t i = 0; i < m->nodes.len; i++) { /* subgraphs included; all that stand in the way are named */
         const pare_node *n = m->nodes.data[i];

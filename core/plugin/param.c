@@ -81,7 +81,8 @@ void pare_param_allowed(const pare_param *p, pare_sb *out) {
         return;
     }
     if (p->flags & PARE_PARAM_LIST)
-        pare_sb_add(out, p->flags & PARE_PARAM_NONEMPTY ? "a list that is not empty, each element " : "a list, each element ");
+        pare_sb_add(out, p->flags & PARE_PARAM_NONEMPTY ? "a list that is not empty, each element "
+                                                        : "a list, each element ");
     add_scalar(p, out);
 }
 
@@ -142,7 +143,8 @@ static char *check_range(const pare_param *p) {
     if (isnan(p->min) || isnan(p->max)) return wrong("%s: min or max is not a number", p->name);
     if (!is_number(p))
         return p->min != 0 || p->max != 0 || excl ? wrong("%s: only ints and floats have a range", p->name) : NULL;
-    if (excl && !bounded(p)) return wrong("%s: min and max are both 0, which means no range, yet one is excluded", p->name);
+    if (excl && !bounded(p))
+        return wrong("%s: min and max are both 0, which means no range, yet one is excluded", p->name);
     if (p->min > p->max || (excl && p->min == p->max))
         return wrong("%s: the range from %g to %g holds no value", p->name, p->min, p->max);
     return NULL;

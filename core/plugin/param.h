@@ -40,9 +40,9 @@ typedef struct pare_params {
 
 typedef struct pare_params_ctx {
     pare_diags *d;
-    pare_arena *arena;   /* owns the result and every string in it */
-    const char *prefix;  /* where in the file, for messages: "steps.pruned.with" */
-    pare_span at;        /* the place for what is missing: of `use:`, say */
+    pare_arena *arena;  /* owns the result and every string in it */
+    const char *prefix; /* where in the file, for messages: "steps.pruned.with" */
+    pare_span at;       /* the place for what is missing: of `use:`, say */
     /* For MODEL parameters: the reference as the host shall see it (a file's path made relative to the pipeline's
      * folder), or NULL after having said what is wrong. The callback itself may be NULL: texts pass as they are. */
     const char *(*model)(void *user, const char *ref, pare_span at, const char *param);
@@ -63,7 +63,8 @@ json_t *pare_params_json(const pare_params *p);
 
 /* JSON Schema (2020-12) of the map `with:`. Typed scalars also take a string that holds ${…}. A new reference. */
 json_t *pare_params_schema(pare_param_table t);
-/* What one parameter is, for `pare plugins --json`: name, type, list, default, min, max, choices, unit, doc, columns. */
+/* What one parameter is, for `pare plugins --json`: name, type, list, default, min, max, choices, unit, doc, columns.
+ */
 json_t *pare_param_describe(const pare_param *p);
 
 /* Lines for --help, each indented by `indent` spaces: name, type and range, default, then the documentation. */

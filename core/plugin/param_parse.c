@@ -1,4 +1,5 @@
-/* plugin/param_parse.c - see param.h: filling a checked table from YAML, finding a value's place, writing it as JSON. */
+/* plugin/param_parse.c - see param.h: filling a checked table from YAML, finding a value's place, writing it as JSON.
+ */
 #include "plugin/param.h"
 
 #include <math.h>
@@ -45,7 +46,8 @@ static void unknown_key(filler *f, const pare_yaml_node *value, const char *pref
     free(names);
 }
 
-/* "sparsity must be a float in [0, 1), got the string "lots"". `inside`: an element of a list, so the list is not said. */
+/* "sparsity must be a float in [0, 1), got the string "lots"". `inside`: an element of a list, so the list is not said.
+ */
 static void wrong_value(filler *f, const pare_param *p, const pare_yaml_node *n, const char *path, bool inside,
                         const char *code, const char *hint) {
     pare_sb b = {0};
@@ -155,8 +157,8 @@ static void fill_scalar(filler *f, const pare_param *p, const pare_yaml_node *n,
     case PARE_PARAM_ENUM: fill_enum(f, p, n, path, inside, out); return;
     default: fill_text(f, p, n, path, inside, out); return;
     }
-    wrong_value(f, p, n, path, inside, number && p->type != PARE_PARAM_BOOL && n->kind == PARE_YAML_INT ? "config.range"
-                                                                                                       : "config.type",
+    wrong_value(f, p, n, path, inside,
+                number && p->type != PARE_PARAM_BOOL && n->kind == PARE_YAML_INT ? "config.range" : "config.type",
                 type_hint(p, n));
 }
 
@@ -173,8 +175,8 @@ static void fill_list(filler *f, const pare_param *p, const pare_yaml_node *n, c
     }
     pare_arg *list = pare_arena_alloc(f->ctx->arena, (count ? count : 1) * sizeof *list);
     for (uint32_t i = 0; i < count; i++)
-        fill_scalar(f, p, lone ? n : n->items[i],
-                    lone ? path : pare_arena_printf(f->ctx->arena, "%s[%u]", path, i), true, &list[i]);
+        fill_scalar(f, p, lone ? n : n->items[i], lone ? path : pare_arena_printf(f->ctx->arena, "%s[%u]", path, i),
+                    true, &list[i]);
     out->u.list = list;
     out->n = count;
 }
@@ -201,7 +203,8 @@ static void fill_table(filler *f, const pare_param *p, const pare_yaml_node *n, 
             fill_map(f, row, t, where, row->at, rows + (size_t)i * t.n, NULL);
         } else {
             pare_sb b = {0};
-            pare_sb_printf(&b, "each of %s must be a record, as in {%s: ...}, got ", p->name, pare_param_at(t, 0)->name);
+            pare_sb_printf(&b, "each of %s must be a record, as in {%s: ...}, got ", p->name,
+                           pare_param_at(t, 0)->name);
             pare_yaml_describe(row, &b);
             fail(f, row->at, where, "config.type", NULL, pare_sb_str(&b));
             pare_sb_free(&b);
@@ -360,7 +363,7 @@ static json_t *map_json(pare_param_table t, const pare_arg *args) {
             pare_param_table columns = pare_param_columns(p);
             for (uint64_t k = 0; k < a->n; k++)
                 json_array_append_new(value, p->type == PARE_PARAM_TABLE ? map_json(columns, a->u.list + k * columns.n)
-                                                                        : scalar_json(p, a->u.list + k));
+                                                                         : scalar_json(p, a->u.list + k));
         } else {
             if (!a->n) continue;
             value = scalar_json(p, a);

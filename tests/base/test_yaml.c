@@ -18,8 +18,7 @@ static pare_yaml *good(const char *text) {
     pare_yaml *y = NULL;
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
     pare_status st = pare_yaml_parse("t.yaml", text, strlen(text), d, &y);
-    if (st != PARE_OK)
-        fail_msg("%s\n%s", text, pare_diags_count(d) ? pare_diags_get(d, 0)->message : "no diagnostic");
+    if (st != PARE_OK) fail_msg("%s\n%s", text, pare_diags_count(d) ? pare_diags_get(d, 0)->message : "no diagnostic");
     assert_non_null(y->root);
     pare_diags_free(d);
     return y;
@@ -32,20 +31,48 @@ static void types(void **state) {
         pare_yaml_kind kind;
         double f;
     } rows[] = {
-        {"~", PARE_YAML_NULL, 0},          {"null", PARE_YAML_NULL, 0},        {"NULL", PARE_YAML_NULL, 0},
-        {"nULL", PARE_YAML_STRING, 0},     {"true", PARE_YAML_BOOL, 1},        {"False", PARE_YAML_BOOL, 0},
-        {"yes", PARE_YAML_STRING, 0},      {"off", PARE_YAML_STRING, 0},       {"On", PARE_YAML_STRING, 0},
-        {"0", PARE_YAML_INT, 0},           {"-0", PARE_YAML_INT, 0},           {"+12", PARE_YAML_INT, 12},
-        {"007", PARE_YAML_INT, 7},         {"0x1F", PARE_YAML_INT, 31},        {"0o17", PARE_YAML_INT, 15},
-        {"0x", PARE_YAML_STRING, 0},       {"0xg", PARE_YAML_STRING, 0},       {"0o8", PARE_YAML_STRING, 0},
-        {"-0x1", PARE_YAML_STRING, 0},     {"1_000", PARE_YAML_STRING, 0},     {"2:4", PARE_YAML_STRING, 0},
-        {"1.5", PARE_YAML_FLOAT, 1.5},     {".5", PARE_YAML_FLOAT, 0.5},       {"5.", PARE_YAML_FLOAT, 5},
-        {"1e3", PARE_YAML_FLOAT, 1000},    {"-1.5E-2", PARE_YAML_FLOAT, -.015}, {"1e", PARE_YAML_STRING, 0},
-        {"e3", PARE_YAML_STRING, 0},       {".", PARE_YAML_STRING, 0},         {"-", PARE_YAML_LIST, 0},
-        {"1.2.3", PARE_YAML_STRING, 0},    {".inf", PARE_YAML_FLOAT, INFINITY}, {"-.INF", PARE_YAML_FLOAT, -INFINITY},
-        {"inf", PARE_YAML_STRING, 0},      {"nan", PARE_YAML_STRING, 0},       {"\"1\"", PARE_YAML_STRING, 0},
-        {"'true'", PARE_YAML_STRING, 0},   {"!!str 1", PARE_YAML_STRING, 0},   {"! 1", PARE_YAML_STRING, 0},
-        {"!!float 1", PARE_YAML_INT, 1},   {"''", PARE_YAML_STRING, 0},        {"|\n  5\n", PARE_YAML_STRING, 0},
+        {"~", PARE_YAML_NULL, 0},
+        {"null", PARE_YAML_NULL, 0},
+        {"NULL", PARE_YAML_NULL, 0},
+        {"nULL", PARE_YAML_STRING, 0},
+        {"true", PARE_YAML_BOOL, 1},
+        {"False", PARE_YAML_BOOL, 0},
+        {"yes", PARE_YAML_STRING, 0},
+        {"off", PARE_YAML_STRING, 0},
+        {"On", PARE_YAML_STRING, 0},
+        {"0", PARE_YAML_INT, 0},
+        {"-0", PARE_YAML_INT, 0},
+        {"+12", PARE_YAML_INT, 12},
+        {"007", PARE_YAML_INT, 7},
+        {"0x1F", PARE_YAML_INT, 31},
+        {"0o17", PARE_YAML_INT, 15},
+        {"0x", PARE_YAML_STRING, 0},
+        {"0xg", PARE_YAML_STRING, 0},
+        {"0o8", PARE_YAML_STRING, 0},
+        {"-0x1", PARE_YAML_STRING, 0},
+        {"1_000", PARE_YAML_STRING, 0},
+        {"2:4", PARE_YAML_STRING, 0},
+        {"1.5", PARE_YAML_FLOAT, 1.5},
+        {".5", PARE_YAML_FLOAT, 0.5},
+        {"5.", PARE_YAML_FLOAT, 5},
+        {"1e3", PARE_YAML_FLOAT, 1000},
+        {"-1.5E-2", PARE_YAML_FLOAT, -.015},
+        {"1e", PARE_YAML_STRING, 0},
+        {"e3", PARE_YAML_STRING, 0},
+        {".", PARE_YAML_STRING, 0},
+        {"-", PARE_YAML_LIST, 0},
+        {"1.2.3", PARE_YAML_STRING, 0},
+        {".inf", PARE_YAML_FLOAT, INFINITY},
+        {"-.INF", PARE_YAML_FLOAT, -INFINITY},
+        {"inf", PARE_YAML_STRING, 0},
+        {"nan", PARE_YAML_STRING, 0},
+        {"\"1\"", PARE_YAML_STRING, 0},
+        {"'true'", PARE_YAML_STRING, 0},
+        {"!!str 1", PARE_YAML_STRING, 0},
+        {"! 1", PARE_YAML_STRING, 0},
+        {"!!float 1", PARE_YAML_INT, 1},
+        {"''", PARE_YAML_STRING, 0},
+        {"|\n  5\n", PARE_YAML_STRING, 0},
         {"9223372036854775807", PARE_YAML_INT, 9223372036854775807.0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -60,7 +87,8 @@ static void types(void **state) {
         if (n->kind == PARE_YAML_INT) assert_true(n->fits && (double)n->i == rows[i].f);
         pare_yaml_free(y);
     }
-    pare_yaml *y = good("[-9223372036854775808, 9223372036854775808, -9223372036854775809, .nan, 0xffffffffffffffffff]");
+    pare_yaml *y =
+        good("[-9223372036854775808, 9223372036854775808, -9223372036854775809, .nan, 0xffffffffffffffffff]");
     assert_true(y->root->items[0]->fits && y->root->items[0]->i == INT64_MIN);
     for (int i = 1; i < 5; i++) assert_false(y->root->items[i]->fits);
     assert_true(isnan(y->root->items[3]->f));
@@ -70,14 +98,15 @@ static void types(void **state) {
 
 static void at(const pare_yaml_node *n, uint32_t line, uint32_t col, uint32_t len) {
     if (n->at.line != line || n->at.col != col || n->at.len != len)
-        fail_msg("%s: %u:%u+%u, expected %u:%u+%u", n->text ? n->text : "?", n->at.line, n->at.col, n->at.len, line, col,
-                 len);
+        fail_msg("%s: %u:%u+%u, expected %u:%u+%u", n->text ? n->text : "?", n->at.line, n->at.col, n->at.len, line,
+                 col, len);
 }
 
 static void places(void **state) {
     (void)state;
-    pare_yaml *y = good("# comment\nname: net\n\xc3\xa4\xc3\xb6: {a: 1, b: [x, 'yy', \"\xe2\x82\xac\", z]}\r\nlist:\n  - one  # c\n"
-                        "  - |\n    two\n    three\nempty:\nlast: 5");
+    pare_yaml *y = good(
+        "# comment\nname: net\n\xc3\xa4\xc3\xb6: {a: 1, b: [x, 'yy', \"\xe2\x82\xac\", z]}\r\nlist:\n  - one  # c\n"
+        "  - |\n    two\n    three\nempty:\nlast: 5");
     pare_yaml_node *r = y->root;
     assert_int_equal(r->n, 5);
     at(r->items[0], 2, 7, 3);
@@ -112,7 +141,8 @@ static void places(void **state) {
 
 static void aliases(void **state) {
     (void)state;
-    pare_yaml *y = good("base: &b {x: 1, l: [2, 3]}\none: *b\ntwo: [*b, *b]\nword: &w hi\nagain: *w\nre: &w ho\nnew: *w");
+    pare_yaml *y =
+        good("base: &b {x: 1, l: [2, 3]}\none: *b\ntwo: [*b, *b]\nword: &w hi\nagain: *w\nre: &w ho\nnew: *w");
     pare_yaml_node *one = pare_yaml_get(y->root, "one"), *base = pare_yaml_get(y->root, "base");
     assert_true(one != base);
     assert_int_equal(pare_yaml_get(one, "l")->items[1]->i, 3);
@@ -171,7 +201,9 @@ static void bad_documents(void **state) {
     bad_n("a: \0b", 5, "yaml.syntax", 1, 4, "control", 1);
     bad("a: \"x\\0y\"", "yaml.nul", 1, 4, "\\0");
     bad("a: 1\nb: \xff\xfe", "yaml.encoding", 2, 4, "0xff at offset 8");
-    bad("\xff\xfe" "a", "yaml.encoding", 1, 1, "UTF-8");
+    bad("\xff\xfe"
+        "a",
+        "yaml.encoding", 1, 1, "UTF-8");
     bad("a: \xc3\xa4\xed\xa0\x80", "yaml.encoding", 1, 6, "0xed");
     bad("a: 1\nb: 2\n---\nc: 3", "yaml.documents", 3, 1, "second document");
     bad("a: 1\nb: 2\na: 3", "yaml.duplicate-key", 3, 1, "line 1");
@@ -282,9 +314,10 @@ static void substitution(void **state) {
     setenv("PARE_TEST_ODD", "${name}: [x", 1);
     setenv("PARE_TEST_EMPTY", "", 1);
     unsetenv("PARE_TEST_UNSET");
-    pare_yaml *y = good("plain: runs/${name}\nshare: ${env:PARE_TEST_SHARE}\nquoted: {x: \"${env:PARE_TEST_SHARE}\"}\n"
-                        "dollars: $${name}\nodd: ${env:PARE_TEST_ODD}\ntwice: ${name}${name}\nempty: ${env:PARE_TEST_EMPTY}\n"
-                        "list: [1, \"a${name}\"]\nalone: $x {y}\n");
+    pare_yaml *y =
+        good("plain: runs/${name}\nshare: ${env:PARE_TEST_SHARE}\nquoted: {x: \"${env:PARE_TEST_SHARE}\"}\n"
+             "dollars: $${name}\nodd: ${env:PARE_TEST_ODD}\ntwice: ${name}${name}\nempty: ${env:PARE_TEST_EMPTY}\n"
+             "list: [1, \"a${name}\"]\nalone: $x {y}\n");
     pare_yaml_var vars[] = {{"name", "7"}};
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
     assert_int_equal(pare_yaml_substitute(y, y->root, vars, 1, d), PARE_OK);
@@ -350,9 +383,9 @@ static void values(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(types),          cmocka_unit_test(places), cmocka_unit_test(aliases),
-        cmocka_unit_test(bad_documents),  cmocka_unit_test(bounded), cmocka_unit_test(several_errors),
-        cmocka_unit_test(files),          cmocka_unit_test(substitution), cmocka_unit_test(values),
+        cmocka_unit_test(types),         cmocka_unit_test(places),       cmocka_unit_test(aliases),
+        cmocka_unit_test(bad_documents), cmocka_unit_test(bounded),      cmocka_unit_test(several_errors),
+        cmocka_unit_test(files),         cmocka_unit_test(substitution), cmocka_unit_test(values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@
 
 typedef struct field_change {
     uint64_t (*rng)(void);
-    size_t at, seen;         /* the field to change, counted in the file's order; fields met so far */
+    size_t at, seen;           /* the field to change, counted in the file's order; fields met so far */
     const unsigned char *swap; /* text to put in place of another */
     size_t swap_len;
 } field_change;
@@ -27,14 +27,16 @@ static inline bool is_message(const unsigned char *p, size_t n) {
 }
 
 static inline void change_field(field_change *c, const pare_wire_field *f, msg *out) {
-    static const int64_t numbers[] = {0, 1, -1, 2, 3, 7, 8, 16, 22, 99, 127, 128, INT32_MAX, INT32_MIN, 1LL << 31, 1LL << 32, 1LL << 62,
-                                      INT64_MAX, INT64_MIN};
+    static const int64_t numbers[] = {0,         1,         -1,        2,         3,        7,         8,
+                                      16,        22,        99,        127,       128,      INT32_MAX, INT32_MIN,
+                                      1LL << 31, 1LL << 32, 1LL << 62, INT64_MAX, INT64_MIN};
     uint64_t dice = c->rng();
     if (dice % 8 == 0) return; /* gone */
     if (dice % 8 == 1) {       /* twice */
         for (int i = 0; i < 2; i++) msg_add(out, f->at, (size_t)(f->next - f->at));
     } else if (f->type == PARE_WIRE_VARINT) {
-        msg_int(out, f->number, dice % 8 < 6 ? numbers[dice / 8 % (sizeof numbers / sizeof *numbers)] : (int64_t)c->rng());
+        msg_int(out, f->number,
+                dice % 8 < 6 ? numbers[dice / 8 % (sizeof numbers / sizeof *numbers)] : (int64_t)c->rng());
     } else if (f->type == PARE_WIRE_LEN && dice % 8 < 4) {
         msg_bytes(out, f->number, c->swap, c->swap_len);
     } else if (f->type == PARE_WIRE_LEN && dice % 8 < 5) {
@@ -68,8 +70,8 @@ static inline void change_message(field_change *c, const unsigned char *p, size_
 }
 
 /* Fields in a message and in those inside it; picks the contents of number `pick` as *text on the way. */
-static inline size_t count_fields(const unsigned char *p, size_t n, size_t pick, const unsigned char **text, size_t *len,
-                                  size_t seen, int depth) {
+static inline size_t count_fields(const unsigned char *p, size_t n, size_t pick, const unsigned char **text,
+                                  size_t *len, size_t seen, int depth) {
     const unsigned char *end = p + n;
     pare_wire_field f;
     while (pare_wire_next(&p, end, &f) > 0) {

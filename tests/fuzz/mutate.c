@@ -1,9 +1,11 @@
-/* tests/fuzz/mutate.c - damaged ONNX files through all that a reader's caller does with them: read, check, infer, count,
- * pack, unpack, write. Meant to run under ASan and UBSan; the same count, seed and files give the same mutations.
+/* tests/fuzz/mutate.c - damaged ONNX files through all that a reader's caller does with them: read, check, infer,
+ * count, pack, unpack, write. Meant to run under ASan and UBSan; the same count, seed and files give the same
+ * mutations.
  *
  * usage: tool_mutate COUNT SEED [FOLDER | FILE ...]
- * Seeds are the .onnx files (up to 64 KiB) under the folders, and one model made here. They are tried unmutated first and
- * must be read. Exit 1: a hang (over two seconds), a refusal without a reason, a model that was read but can't be written.
+ * Seeds are the .onnx files (up to 64 KiB) under the folders, and one model made here. They are tried unmutated first
+ * and must be read. Exit 1: a hang (over two seconds), a refusal without a reason, a model that was read but can't be
+ * written.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "fuzz/fields.h"
@@ -98,16 +100,23 @@ static void splice(bytes *b, size_t at, const unsigned char *data, size_t n) {
 }
 
 static void mutate(bytes *b) {
-    static const unsigned char blowups[][10] = {
-        {0xff, 0xff, 0xff, 0xff, 0x0f}, {0xff, 0xff, 0xff, 0xff, 0x07}, {0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01},
-        {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01}, {0}, {0x80, 0x80, 0x80, 0x80, 0x10}};
+    static const unsigned char blowups[][10] = {{0xff, 0xff, 0xff, 0xff, 0x0f},
+                                                {0xff, 0xff, 0xff, 0xff, 0x07},
+                                                {0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01},
+                                                {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+                                                {0},
+                                                {0x80, 0x80, 0x80, 0x80, 0x10}};
     static const size_t blowup_len[] = {5, 5, 10, 10, 1, 5};
     size_t at = below(b->n), n, k;
     switch (below(10)) {
     case 0:
-    case 1: if (b->n) b->p[at] ^= (unsigned char)(1u << below(8)); break;
+    case 1:
+        if (b->n) b->p[at] ^= (unsigned char)(1u << below(8));
+        break;
     case 2:
-    case 3: if (b->n) b->p[at] = (unsigned char)rng(); break;
+    case 3:
+        if (b->n) b->p[at] = (unsigned char)rng();
+        break;
     case 4: { /* insert noise */
         unsigned char noise[9];
         for (size_t i = 0; i < sizeof noise; i++) noise[i] = (unsigned char)rng();
@@ -120,13 +129,13 @@ static void mutate(bytes *b) {
         memmove(b->p + at, b->p + at + n, b->n - at - n);
         b->n -= n;
         break;
-    case 6: /* cut off */
-        b->n = at;
-        break;
+    case 6: /* cut off */ b->n = at; break;
     case 7: /* a number that is too big, in place of one or between two */
         k = below(sizeof blowup_len / sizeof *blowup_len);
-        if (below(2) && b->n - at >= blowup_len[k]) memcpy(b->p + at, blowups[k], blowup_len[k]);
-        else splice(b, at, blowups[k], blowup_len[k]);
+        if (below(2) && b->n - at >= blowup_len[k])
+            memcpy(b->p + at, blowups[k], blowup_len[k]);
+        else
+            splice(b, at, blowups[k], blowup_len[k]);
         break;
     case 8: { /* a piece of another file */
         const bytes *other = &seeds.data[below(seeds.len)];
@@ -206,7 +215,8 @@ static void try(const bytes *b, uint64_t number, bool must_read) {
     if (st) {
         refused++;
         if (!pare_diags_errors(d)) failed(number, "refused without a reason");
-        if (must_read) failed(number, pare_diags_errors(d) ? pare_diags_get(d, 0)->message : "an unmutated file is refused");
+        if (must_read)
+            failed(number, pare_diags_errors(d) ? pare_diags_get(d, 0)->message : "an unmutated file is refused");
     } else {
         accepted++;
         use(m, number, d);
@@ -225,7 +235,8 @@ int main(int argc, char **argv) {
     msg own = made_here();
     pare_vec_push(&seeds, ((bytes){own.p, own.n}));
     for (int i = 3; i < argc; i++) seed_folder(argv[i]);
-    for (size_t i = 0; i < seeds.len && i < count; i++) try(&seeds.data[seeds.len < count ? i : i * seeds.len / count], i, true);
+    for (size_t i = 0; i < seeds.len && i < count; i++)
+        try(&seeds.data[seeds.len < count ? i : i * seeds.len / count], i, true);
     for (uint64_t i = 0; i < count; i++) {
         rng_state = seed * 0x2545f4914f6cdd1du + i;
         const bytes *from = &seeds.data[below(seeds.len)];
@@ -233,14 +244,16 @@ int main(int argc, char **argv) {
         memcpy(b.p, from->p, b.n);
         bool framed = below(4) > 0;
         for (size_t k = 1 + below(below(4) ? 3 : 12); k > 0 && b.n < BIG; k--) {
-            if (framed) mutate_field(&b);
-            else mutate(&b);
+            if (framed)
+                mutate_field(&b);
+            else
+                mutate(&b);
         }
         try(&b, i, false);
         free(b.p);
     }
-    printf("%llu mutations of %zu files: %u read, %u refused, %u failed\n", (unsigned long long)count, seeds.len, accepted,
-           refused, failures);
+    printf("%llu mutations of %zu files: %u read, %u refused, %u failed\n", (unsigned long long)count, seeds.len,
+           accepted, refused, failures);
     for (size_t i = 0; i < seeds.len; i++) free(seeds.data[i].p);
     pare_vec_free(&seeds);
     return failures ? 1 : 0;

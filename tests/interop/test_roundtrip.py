@@ -78,6 +78,25 @@ def first_difference(a, b, path=""):
     return f"{path}: {repr(a)[:200]} became {repr(b)[:200]}"
 
 
+def self_test():
+    """What must count as a difference does, and what must not doesn't."""
+    def model(**change):
+        w = onnx.helper.make_tensor("w", 1, [2], change.get("values", [1.0, 2.0]))
+        if change.get("raw"):
+            w = numpy_helper.from_array(np.array([1, 2], np.float32), "w")
+        node = onnx.helper.make_node("Add", ["x", change.get("input", "w")], ["y"], domain=change.get("domain"),
+                                     k=change.get("k", 3))
+        info = [onnx.helper.make_tensor_value_info(n, 1, change.get("shape", ["N"])) for n in "xy"]
+        m = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [info[0]], [info[1]], [w]))
+        m.graph.node[0].MergeFromString(change.get("bytes", b""))
+        return canonical(m)
+    same = model()
+    assert same == model(raw=True) == model(domain="") == model(domain="ai.onnx")
+    for change in ({"values": [1.0, 3.0]}, {"input": "x"}, {"domain": "d"}, {"k": 4}, {"shape": ["M"]}, {"shape": None},
+                   {"bytes": b"\xb0\x06\x01"}):
+        assert same != model(**change), change
+
+
 def load(path):
     """With external data in place, where onnx can find it."""
     try:
@@ -154,6 +173,7 @@ def main():
     arguments.add_argument("--pare-every", type=int, default=10)
     options = arguments.parse_args()
     sources = models()[::options.every]
+    self_test()
     results = Results()
     if not sources:
         print("skipped: no models found; install libonnx-testdata")

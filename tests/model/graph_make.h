@@ -62,7 +62,9 @@ static inline uint32_t gm_tensor(pare_model *m, const char *name, uint32_t dtype
     return id;
 }
 
-static inline uint32_t gm_find(const pare_model *m, const char *name) { return pare_graph_find(m, PARE_MAIN_GRAPH, name); }
+static inline uint32_t gm_find(const pare_model *m, const char *name) {
+    return pare_graph_find(m, PARE_MAIN_GRAPH, name);
+}
 
 static inline uint32_t gm_value(pare_model *m, const char *s) {
     if (*s == '_') return 0;
@@ -116,11 +118,16 @@ static inline void gm_attr(pare_model *m, uint32_t node, char *text) {
         ints[n] = strtoll(p, NULL, 10);
         p = end + (*end == ',');
     }
-    if (!number) pare_attr_set_string(m, node, text, v, strlen(v));
-    else if (list && real) pare_attr_set_floats(m, node, text, floats, n);
-    else if (list) pare_attr_set_ints(m, node, text, ints, n);
-    else if (real) pare_attr_set_float(m, node, text, floats[0]);
-    else pare_attr_set_int(m, node, text, ints[0]);
+    if (!number)
+        pare_attr_set_string(m, node, text, v, strlen(v));
+    else if (list && real)
+        pare_attr_set_floats(m, node, text, floats, n);
+    else if (list)
+        pare_attr_set_ints(m, node, text, ints, n);
+    else if (real)
+        pare_attr_set_float(m, node, text, floats[0]);
+    else
+        pare_attr_set_int(m, node, text, ints[0]);
 }
 
 /* A node called `name` (may be "") whose outputs are called `outs`, separated by spaces. Returns its id. */

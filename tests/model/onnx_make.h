@@ -110,8 +110,10 @@ static inline msg info_f32(const char *name, size_t ndim, const int64_t *dims) {
     msg shape = {0}, tensor = {0}, type = {0}, m = {0};
     for (size_t i = 0; i < ndim; i++) {
         msg dim = {0};
-        if (dims[i] < 0) msg_str(&dim, 2, "N");
-        else msg_int(&dim, 1, dims[i]);
+        if (dims[i] < 0)
+            msg_str(&dim, 2, "N");
+        else
+            msg_int(&dim, 1, dims[i]);
         msg_sub(&shape, 1, dim);
     }
     msg_int(&tensor, 1, 1);

@@ -107,7 +107,9 @@ static void test_truncated(void **state) {
     for (size_t cut = 0; cut < whole.n; cut += cut < 600 ? 1 : cut + 4096 < whole.n - 600 ? 4096 - cut % 4096 : 1) {
         msg m = {0};
         msg_add(&m, whole.p, cut);
-        const char *code = cut == 0 || cut == 2 ? "model.not-onnx" : cut == end_of_graph ? "model.opset" : "model.truncated";
+        const char *code = cut == 0 || cut == 2  ? "model.not-onnx"
+                           : cut == end_of_graph ? "model.opset"
+                                                 : "model.truncated";
         expect(m, code, NULL);
     }
     msg_free(&whole);
@@ -142,6 +144,12 @@ static void test_malformed(void **state) {
     g = graph_add();
     msg_sub(&g, 1, node("Neg", "x", "\xff\xfe"));
     expect(model(g), "model.utf8", NULL);
+    g = graph_add();
+    char *long_name = calloc(1, 70001);
+    memset(long_name, 'n', 70000);
+    msg_sub(&g, 1, node("Neg", "x", long_name));
+    free(long_name);
+    expect(model(g), "model.name", "70000");
     msg t = tensor_head("p", 6, 1, (int64_t[]){2});
     msg_bytes(&t, 5, "\x01\x82", 2); /* the last packed varint has no end */
     g = graph_add();
@@ -382,8 +390,8 @@ static void test_attributes(void **state) {
         int type;
         int fields; /* 1: i = 5, 2: f = 1, 4: ints */
         const char *says;
-    } cases[] = {{99, 1, "99"}, {1, 1, "not of its type"}, {0, 3, "several"}, {7, 1, "not of its type"},
-                 {4, 0, "no value"}, {5, 0, "no value"}, {-1, 1, "-1"}};
+    } cases[] = {{99, 1, "99"},      {1, 1, "not of its type"}, {0, 3, "several"}, {7, 1, "not of its type"},
+                 {4, 0, "no value"}, {5, 0, "no value"},        {-1, 1, "-1"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         msg n = node("Op", "x", "o"), a = {0}, g = graph_add();
         msg_str(&a, 1, "attr");

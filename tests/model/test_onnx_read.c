@@ -60,7 +60,8 @@ static void test_basic(void **state) {
     pare_node *n = pare_model_node(m, gr->nodes.data[0]);
     assert_true(pare_node_is(n, "Add"));
     assert_int_equal(n->n_in, 2);
-    pare_value *x = value(m, PARE_MAIN_GRAPH, "x"), *w = value(m, PARE_MAIN_GRAPH, "w"), *y = value(m, PARE_MAIN_GRAPH, "y");
+    pare_value *x = value(m, PARE_MAIN_GRAPH, "x"), *w = value(m, PARE_MAIN_GRAPH, "w"),
+               *y = value(m, PARE_MAIN_GRAPH, "y");
     assert_int_equal(n->in[0], x->id);
     assert_int_equal(n->in[1], w->id);
     assert_int_equal(n->out[0], y->id);
@@ -143,8 +144,10 @@ static void test_typed_varints(void **state) {
         for (int packed = 0; packed < 3; packed++) { /* one by one, packed, packed in two pieces */
             msg t = tensor_head("t", c->dtype, 1, &c->count), run = {0};
             for (size_t k = 0; k < c->n; k++) {
-                if (packed) msg_varint(&run, (uint64_t)c->values[k]);
-                else msg_int(&t, c->field, c->values[k]);
+                if (packed)
+                    msg_varint(&run, (uint64_t)c->values[k]);
+                else
+                    msg_int(&t, c->field, c->values[k]);
                 if (packed == 2 && k == 0) {
                     msg_sub(&t, c->field, run);
                     run = (msg){0};
@@ -304,10 +307,12 @@ static void test_attributes(void **state) {
     a = (msg){0}, msg_str(&a, 1, "i"), msg_int(&a, 3, -9), msg_int(&a, 20, 2), msg_sub(&n, 5, a);
     a = (msg){0}, msg_str(&a, 1, "s"), msg_bytes(&a, 4, "a\0b", 3), msg_int(&a, 20, 3), msg_sub(&n, 5, a);
     a = (msg){0}, msg_str(&a, 1, "t"), msg_sub(&a, 5, tensor_f32(NULL, 2)), msg_int(&a, 20, 4), msg_sub(&n, 5, a);
-    a = (msg){0}, msg_str(&a, 1, "floats"), msg_float(&a, 7, 1), msg_float(&a, 7, 2), msg_int(&a, 20, 6), msg_sub(&n, 5, a);
+    a = (msg){0}, msg_str(&a, 1, "floats"), msg_float(&a, 7, 1), msg_float(&a, 7, 2), msg_int(&a, 20, 6),
+    msg_sub(&n, 5, a);
     msg_varint(&run, 3), msg_varint(&run, (uint64_t)-4);
     a = (msg){0}, msg_str(&a, 1, "ints"), msg_int(&a, 8, 2), msg_sub(&a, 8, run), msg_int(&a, 20, 7), msg_sub(&n, 5, a);
-    a = (msg){0}, msg_str(&a, 1, "strings"), msg_str(&a, 9, "p"), msg_str(&a, 9, ""), msg_int(&a, 20, 8), msg_sub(&n, 5, a);
+    a = (msg){0}, msg_str(&a, 1, "strings"), msg_str(&a, 9, "p"), msg_str(&a, 9, ""), msg_int(&a, 20, 8),
+    msg_sub(&n, 5, a);
     a = (msg){0}, msg_str(&a, 1, "tensors"), msg_sub(&a, 10, tensor_f32("t0", 1)), msg_sub(&a, 10, tensor_f32("t1", 3)),
     msg_int(&a, 20, 9), msg_sub(&n, 5, a);
     msg_sub(&sparse, 1, tensor_f32("v", 1)), msg_int(&sparse, 3, one);
@@ -434,7 +439,8 @@ static void test_mapped_and_external(void **state) {
     pare_model *m = NULL;
     assert_int_equal(pare_onnx_read(path, d, &m), PARE_OK);
     assert_string_equal(m->path, path);
-    pare_tensor *w = pare_model_find_tensor(m, "w"), *a = pare_model_find_tensor(m, "a"), *bb = pare_model_find_tensor(m, "b");
+    pare_tensor *w = pare_model_find_tensor(m, "w"), *a = pare_model_find_tensor(m, "a"),
+                *bb = pare_model_find_tensor(m, "b");
     assert_ptr_equal(w->blob->file, m->file); /* mapped, not copied */
     assert_false(w->was_external);
     assert_true(a->was_external && bb->was_external);

@@ -1,4 +1,5 @@
-/* tests/model/test_onnx_write.c - what is written: the same model again, the same bytes again, and nothing on failure. */
+/* tests/model/test_onnx_write.c - what is written: the same model again, the same bytes again, and nothing on failure.
+ */
 #define _POSIX_C_SOURCE 200809L
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,7 +77,8 @@ static msg rich(msg *parts, size_t *n_parts) {
     PART(13, g, info_f32("of nothing", 1, &two));
     msg_str(&tomorrow, 1, "a field of tomorrow");
     PART(77, g, tomorrow);
-    msg n = node("Op", "x s - w", "h"), a = {0}, t = tensor_f32("in attribute", 3), strings = tensor_head("st", 8, 1, &two);
+    msg n = node("Op", "x s - w", "h"), a = {0}, t = tensor_f32("in attribute", 3),
+        strings = tensor_head("st", 8, 1, &two);
     msg_str(&n, 6, "node doc");
     msg_str(&n, 8, "overload");
     msg_str(&n, 7, "com.example");
@@ -127,7 +129,8 @@ static void test_rich(void **state) {
         assert_true(holds(&once, parts[i].p, parts[i].n));
         msg_free(&parts[i]);
     }
-    const char *docs[] = {"node doc", "overload", "tensor doc", "attribute doc", "inner doc", "graph doc", "com.example"};
+    const char *docs[] = {"node doc",  "overload",  "tensor doc", "attribute doc",
+                          "inner doc", "graph doc", "com.example"};
     for (size_t i = 0; i < sizeof docs / sizeof *docs; i++) assert_true(holds(&once, docs[i], strlen(docs[i])));
     assert_true(holds(&once, "\x98\x06\xb9\x60", 4)); /* field 99 */
     msg twice = stream(m);
@@ -216,6 +219,35 @@ static void test_infos(void **state) {
     pare_model_free(back);
 }
 
+/* A value that is input, output and in value_info at once: what value_info says besides is kept. */
+static void test_infos_beside(void **state) {
+    (void)state;
+    int64_t dims[1] = {4};
+    msg g = graph_add(), info = info_f32("x", 1, dims);
+    msg_sub(&g, 12, info_f32("x", 1, dims));
+    msg_str(&info, 3, "another doc of x");
+    msg_sub(&g, 13, info);
+    msg_sub(&g, 13, info_f32("y", 1, dims));
+    pare_model *m = read_msg(model(g));
+    pare_model *back = read_msg(stream(m));
+    pare_graph *gr = pare_model_graph(back, 1);
+    assert_int_equal(gr->outputs.len, 2);
+    assert_int_equal(gr->outputs.data[1], gr->inputs.data[0]);
+    assert_int_equal(gr->info_order.len, 1);
+    assert_int_equal(gr->loose_info.len, 1);
+    msg out = stream(m);
+    assert_true(holds(&out, "another doc of x", 16));
+    msg_free(&out);
+    /* until the type changes: then the old entry would be a lie */
+    pare_dim to[1] = {{5, NULL}};
+    pare_value_type_set(m, pare_graph_find(m, 1, "x"), PARE_FLOAT, 1, to);
+    out = stream(m);
+    assert_false(holds(&out, "another doc of x", 16));
+    msg_free(&out);
+    pare_model_free(m);
+    pare_model_free(back);
+}
+
 /* A model made from nothing, with types declared by hand. */
 static void test_built(void **state) {
     (void)state;
@@ -286,7 +318,7 @@ static void test_external(void **state) {
     msg_sub(&c, 5, a);
     msg_sub(&g, 1, c);
     pare_model *m = read_msg(model(g));
-    uint64_t bytes, size, data_size;
+    uint64_t bytes = 0, size = 0, data_size = 0;
     pare_onnx_write_opts o = {.external = PARE_EXTERNAL_ON, .bytes = &bytes};
     assert_int_equal(pare_onnx_write(m, in_tmp("e.onnx"), &o, NULL), PARE_OK);
     assert_true(pare_file_size(in_tmp("e.onnx"), &size) && pare_file_size(in_tmp("e.onnx.data"), &data_size));
@@ -403,9 +435,9 @@ static void test_too_large(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rich),     cmocka_unit_test(test_dtypes),  cmocka_unit_test(test_infos),
-        cmocka_unit_test(test_built),    cmocka_unit_test(test_options), cmocka_unit_test(test_external),
-        cmocka_unit_test(test_failures), cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_rich),         cmocka_unit_test(test_dtypes),   cmocka_unit_test(test_infos),
+        cmocka_unit_test(test_infos_beside), cmocka_unit_test(test_built),    cmocka_unit_test(test_options),
+        cmocka_unit_test(test_external),     cmocka_unit_test(test_failures), cmocka_unit_test(test_too_large),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);
 }

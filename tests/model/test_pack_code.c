@@ -49,7 +49,8 @@ static void both_ways(const unsigned char *data, uint64_t count, uint32_t size) 
             at += items[0].index->data[i];
             assert_memory_equal(items[0].val->data + i * size, data + at * size, size);
         }
-        assert_null(pack_decode_gap(items[0].index->data, items[0].val->data, entries, items[0].fill, size, out, count));
+        assert_null(
+            pack_decode_gap(items[0].index->data, items[0].val->data, entries, items[0].fill, size, out, count));
         assert_memory_equal(out, data, count * size);
         memset(out, 0x5a, count * size);
         assert_null(pack_decode_mask(items[1].index->data, items[1].val->data, kept + 1, size, out, count));

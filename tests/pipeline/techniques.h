@@ -14,11 +14,13 @@ static const char *const test_criteria[] = {"magnitude", "random", NULL};
 
 static const pare_param test_columns[] = {
     TEST_ROW(.name = "match", .type = PARE_PARAM_PATTERN),
-    TEST_ROW(.name = "sparsity", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_EXCL_MAX | PARE_PARAM_OPTIONAL, .max = 1),
+    TEST_ROW(.name = "sparsity", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_EXCL_MAX | PARE_PARAM_OPTIONAL,
+             .max = 1),
 };
 
 static const pare_param test_prune[] = {
-    TEST_ROW(.name = "sparsity", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_EXCL_MAX | PARE_PARAM_OPTIONAL, .max = 1),
+    TEST_ROW(.name = "sparsity", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_EXCL_MAX | PARE_PARAM_OPTIONAL,
+             .max = 1),
     TEST_ROW(.name = "criterion", .type = PARE_PARAM_ENUM, .choices = test_criteria, .dflt = "magnitude"),
     TEST_ROW(.name = "ops", .type = PARE_PARAM_STRING, .flags = PARE_PARAM_LIST | PARE_PARAM_NONEMPTY,
              .dflt = "[Conv, Gemm, MatMul]"),
@@ -34,10 +36,20 @@ static const pare_param test_needs[] = {
 };
 
 static const pare_technique test_technique[] = {
-    {.size = sizeof(pare_technique), .id = "prune.unstructured", .version = "1", .summary = "Prunes.",
-     .params = test_prune, .n_params = 6, .param_stride = sizeof(pare_param)},
-    {.size = sizeof(pare_technique), .id = "test.needs", .version = "1", .summary = "Needs.", .params = test_needs,
-     .n_params = 2, .param_stride = sizeof(pare_param)},
+    {.size = sizeof(pare_technique),
+     .id = "prune.unstructured",
+     .version = "1",
+     .summary = "Prunes.",
+     .params = test_prune,
+     .n_params = 6,
+     .param_stride = sizeof(pare_param)},
+    {.size = sizeof(pare_technique),
+     .id = "test.needs",
+     .version = "1",
+     .summary = "Needs.",
+     .params = test_needs,
+     .n_params = 2,
+     .param_stride = sizeof(pare_param)},
 };
 
 static inline const pare_technique *test_find(void *ctx, const char *id) {

@@ -32,7 +32,8 @@ static int leave(void **state) {
     return pare_tree_remove(dir, NULL) == PARE_OK ? 0 : -1;
 }
 
-static pare_status open_text(const char *text, const char *const *sets, size_t n_sets, pare_diags *d, pare_pipeline **p) {
+static pare_status open_text(const char *text, const char *const *sets, size_t n_sets, pare_diags *d,
+                             pare_pipeline **p) {
     assert_int_equal(pare_file_write(file, text, strlen(text), NULL), PARE_OK);
     pare_pipeline_opts opts = {.techniques = test_techniques(), .sets = sets, .n_sets = n_sets};
     return pare_pipeline_open(file, &opts, d, p);
@@ -42,8 +43,7 @@ static pare_pipeline *good(const char *text, const char *const *sets, size_t n_s
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
     pare_pipeline *p = NULL;
     pare_status st = open_text(text, sets, n_sets, d, &p);
-    if (st != PARE_OK)
-        fail_msg("%s\n%s", text, pare_diags_count(d) ? pare_diags_get(d, 0)->message : "no diagnostic");
+    if (st != PARE_OK) fail_msg("%s\n%s", text, pare_diags_count(d) ? pare_diags_get(d, 0)->message : "no diagnostic");
     pare_diags_free(d);
     return p;
 }
@@ -114,7 +114,8 @@ static void typed(void **state) {
 
 static void defaults(void **state) {
     (void)state;
-    pare_pipeline *p = good("version: 1\nmodels: {a: {zoo: resnet18}, b: {zoo: resnet18, with: }}\nsteps: []\n", NULL, 0);
+    pare_pipeline *p =
+        good("version: 1\nmodels: {a: {zoo: resnet18}, b: {zoo: resnet18, with: }}\nsteps: []\n", NULL, 0);
     assert_string_equal(p->name, "test");
     assert_int_equal(p->seed, 0);
     assert_string_equal(p->device, "auto");
@@ -131,7 +132,8 @@ static void defaults(void **state) {
     pare_pipeline_free(p);
     pare_pipeline_free(NULL);
     p = good("version: 1\nmodels: {a: {zoo: resnet18}, b: {zoo: resnet18}}\n"
-             "steps: [{id: x, use: prune.unstructured, from: b}]\noutput: /abs/x\nreport: {metrics: []}\n", NULL, 0);
+             "steps: [{id: x, use: prune.unstructured, from: b}]\noutput: /abs/x\nreport: {metrics: []}\n",
+             NULL, 0);
     assert_int_equal(p->main_model, 1);
     assert_string_equal(p->report.baseline_name, "b");
     assert_string_equal(p->output.dir, "/abs/x");
@@ -162,9 +164,14 @@ static void resolved(void **state) {
 static void sets(void **state) {
     (void)state;
     setenv("PARE_TEST_TAG", "7", 1);
-    const char *const all[] = {"steps.b.with.sparsity=0.25", "steps.4.with.ops=[Gemm, MatMul]", "seed=9",
-                               "name=fresh",                 "models.net.with.classes=${env:PARE_TEST_TAG}",
-                               "steps.b.with.layers.0.sparsity=.75", "report.metrics=size", "output=o/${name}"};
+    const char *const all[] = {"steps.b.with.sparsity=0.25",
+                               "steps.4.with.ops=[Gemm, MatMul]",
+                               "seed=9",
+                               "name=fresh",
+                               "models.net.with.classes=${env:PARE_TEST_TAG}",
+                               "steps.b.with.layers.0.sparsity=.75",
+                               "report.metrics=size",
+                               "output=o/${name}"};
     pare_pipeline *p = good(full, all, 8);
     assert_true(p->steps[1].with->args[0].u.f == 0.25);
     assert_int_equal(pare_params_locate(p->steps[1].with, "sparsity").col, 23);

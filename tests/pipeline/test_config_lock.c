@@ -1,5 +1,5 @@
-/* tests/pipeline/test_config_lock.c - core/pipeline/lock.h and schema.h: types survive the YAML writer, the lock's bytes
- * repeat, the schema holds every technique's and network's parameters. */
+/* tests/pipeline/test_config_lock.c - core/pipeline/lock.h and schema.h: types survive the YAML writer, the lock's
+ * bytes repeat, the schema holds every technique's and network's parameters. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,7 +37,8 @@ static void same(const json_t *j, const pare_yaml_node *n) {
         for (uint32_t i = 0; i < n->n; i++) same(json_array_get(j, i), n->items[i]);
         break;
     case JSON_STRING:
-        if (n->kind != PARE_YAML_STRING) fail_msg("\"%s\" came back as %s", json_string_value(j), pare_yaml_kind_name(n->kind));
+        if (n->kind != PARE_YAML_STRING)
+            fail_msg("\"%s\" came back as %s", json_string_value(j), pare_yaml_kind_name(n->kind));
         assert_string_equal(n->text, json_string_value(j));
         break;
     case JSON_INTEGER:
@@ -59,15 +60,62 @@ static void same(const json_t *j, const pare_yaml_node *n) {
 
 static void types_survive(void **state) {
     (void)state;
-    static const char *const strings[] = {
-        "plain",   "",       "1",     "0.5",   "1e5",   "0x10",     "0o7",      "true",       "no",      "On",    "null",
-        "~",       ".inf",   "-",     "- a",   "a: b",  "a #b",     "#",        "*x",         "&x",      "!x",    "2:4",
-        "[x]",     "{x}",    "a\nb",  "a\tb",  " a",    "a ",       "'",        "\"",         "%x",      "@x",    "1_000",
-        "<<",      "=",      "?",     ":",     "a:",    "\x01\x1b", "\xc3\xa4", "\xc2\x85",   "2001-1-1", "-x",   "x/y.onnx",
-        "${name}", "re:^fc", "fc.*",  "---",   "...",   "|",        ">",        "long long long long long long long long "
-                                                                                "long long long long long long long long "
-                                                                                "long long long long long long"};
-    static const double reals[] = {0, -0.0, 1, 0.1, 1e-5, 1e20, 1.0 / 3, 5e-324, 1.7976931348623157e308, -2.5, 123456789.0};
+    static const char *const strings[] = {"plain",
+                                          "",
+                                          "1",
+                                          "0.5",
+                                          "1e5",
+                                          "0x10",
+                                          "0o7",
+                                          "true",
+                                          "no",
+                                          "On",
+                                          "null",
+                                          "~",
+                                          ".inf",
+                                          "-",
+                                          "- a",
+                                          "a: b",
+                                          "a #b",
+                                          "#",
+                                          "*x",
+                                          "&x",
+                                          "!x",
+                                          "2:4",
+                                          "[x]",
+                                          "{x}",
+                                          "a\nb",
+                                          "a\tb",
+                                          " a",
+                                          "a ",
+                                          "'",
+                                          "\"",
+                                          "%x",
+                                          "@x",
+                                          "1_000",
+                                          "<<",
+                                          "=",
+                                          "?",
+                                          ":",
+                                          "a:",
+                                          "\x01\x1b",
+                                          "\xc3\xa4",
+                                          "\xc2\x85",
+                                          "2001-1-1",
+                                          "-x",
+                                          "x/y.onnx",
+                                          "${name}",
+                                          "re:^fc",
+                                          "fc.*",
+                                          "---",
+                                          "...",
+                                          "|",
+                                          ">",
+                                          "long long long long long long long long "
+                                          "long long long long long long long long "
+                                          "long long long long long long"};
+    static const double reals[] = {0,    -0.0,       1, 0.1, 1e-5, 1e20, 1.0 / 3, 5e-324, 1.7976931348623157e308,
+                                   -2.5, 123456789.0};
     json_t *all = json_object(), *s = json_array(), *r = json_array();
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
         json_array_append_new(s, json_string(strings[i]));
@@ -124,8 +172,9 @@ static void whole_lock(void **state) {
     assert_non_null(mkdtemp(dir));
     snprintf(file, sizeof file, "%s/p.yaml", dir);
     snprintf(out, sizeof out, "%s/lock.yaml", dir);
-    static const char text[] = "version: 1\nmodels: {net: {zoo: resnet18}}\n"
-                               "steps: [{id: a, use: prune.unstructured, with: {sparsity: 0.9, layers: [{match: fc}]}}]\n";
+    static const char text[] =
+        "version: 1\nmodels: {net: {zoo: resnet18}}\n"
+        "steps: [{id: a, use: prune.unstructured, with: {sparsity: 0.9, layers: [{match: fc}]}}]\n";
     assert_int_equal(pare_file_write(file, text, sizeof text - 1, NULL), PARE_OK);
     pare_pipeline_opts opts = {.techniques = test_techniques()};
     pare_pipeline *p;
@@ -134,8 +183,17 @@ static void whole_lock(void **state) {
     const pare_lock_plugin plugins[] = {{"prune", "0.1.0", "12345678"}};
     const pare_lock_file in[] = {{.name = "net", .zoo = "resnet18", .bytes = 5, .sha256 = "0e1"}};
     const pare_lock_file made[] = {{.name = "a", .path = "steps/01-a/model.onnx", .bytes = 6, .sha256 = "ab"}};
-    pare_lock l = {.pipeline = p, .step_seeds = seeds, .plugins = plugins, .n_plugins = 1, .in = in, .n_in = 1,
-                   .out = made, .n_out = 1, .cpu_model = "Some CPU: 3 GHz", .cpu_features = "avx2,fma", .threads = 2};
+    pare_lock l = {.pipeline = p,
+                   .step_seeds = seeds,
+                   .plugins = plugins,
+                   .n_plugins = 1,
+                   .in = in,
+                   .n_in = 1,
+                   .out = made,
+                   .n_out = 1,
+                   .cpu_model = "Some CPU: 3 GHz",
+                   .cpu_features = "avx2,fma",
+                   .threads = 2};
     assert_int_equal(pare_lock_write(&l, out, NULL), PARE_OK);
     pare_yaml *y;
     assert_int_equal(pare_yaml_open(out, NULL, &y), PARE_OK);
@@ -165,7 +223,8 @@ static void schema(void **state) {
     (void)state;
     pare_technique_set t = test_techniques();
     json_t *s = pare_pipeline_schema(&t);
-    assert_string_equal(json_string_value(json_object_get(s, "$schema")), "https://json-schema.org/draft/2020-12/schema");
+    assert_string_equal(json_string_value(json_object_get(s, "$schema")),
+                        "https://json-schema.org/draft/2020-12/schema");
     assert_true(json_is_false(json_object_get(s, "additionalProperties")));
     char *text = json_dumps(s, JSON_COMPACT);
     assert_non_null(strstr(text, "\"const\":\"prune.unstructured\""));

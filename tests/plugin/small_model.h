@@ -3,7 +3,7 @@
  *   x (1,3,8,8) -> Conv conv -> c -> Relu relu -> r -> Identity -> i -> GlobalAveragePool -> g -> Flatten -> f
  *     -> Gemm fc (transB) -> logits (1,5) -> MatMul mm with Transpose(t.weight (6,5)) -> aux (1,6)
  *   c -> Relu dead -> unused;  spare: an initializer that nothing uses
- *   flag -> If choose: both branches take r, one with a weight of its own, one with shared.weight -> branch (1,2,8,8)
+ *   flag -> If choose: both branches take r, one with a weight of its own, one with shared.weight -> branch (1,2,6,6)
  */
 #ifndef PARE_TESTS_PLUGIN_SMALL_MODEL_H
 #define PARE_TESTS_PLUGIN_SMALL_MODEL_H
@@ -41,7 +41,7 @@ static inline void output(pare_model *m, uint32_t graph, uint32_t value, int32_t
 }
 
 static inline void branch(pare_model *m, uint32_t choose, const char *attr, uint32_t r, const char *weight_name) {
-    const int64_t sub[] = {2, 4, 1, 1}, dims[] = {1, 2, 8, 8};
+    const int64_t sub[] = {2, 4, 1, 1}, dims[] = {1, 2, 6, 6};
     uint32_t g = pare_graph_add(m, choose, attr), shared = pare_graph_find(m, PARE_MAIN_GRAPH, weight_name);
     uint32_t w = shared ? shared : weight(m, g, weight_name, 4, sub);
     uint32_t out = node1(m, g, "Conv", attr, r, w, 0, shared ? "from_else" : "from_then");
@@ -61,7 +61,7 @@ static inline pare_model *small_model(void) {
     const uint32_t G = PARE_MAIN_GRAPH;
     const pare_dim x_dims[] = {{1, NULL}, {3, NULL}, {8, NULL}, {8, NULL}};
     const int64_t conv_w[] = {4, 3, 3, 3}, four[] = {4}, fc_w[] = {5, 4}, five[] = {5}, t_w[] = {6, 5}, spare[] = {7},
-                  shared[] = {2, 4, 1, 1}, logits_d[] = {1, 5}, aux_d[] = {1, 6}, branch_d[] = {1, 2, 8, 8};
+                  shared[] = {2, 4, 1, 1}, logits_d[] = {1, 5}, aux_d[] = {1, 6}, branch_d[] = {1, 2, 6, 6};
     uint32_t x = pare_value_add(m, G, "x");
     pare_graph_input_add(m, G, x);
     pare_value_type_set(m, x, PARE_FLOAT, 4, x_dims);

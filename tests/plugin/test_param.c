@@ -1,4 +1,5 @@
-/* tests/plugin/test_param.c - core/plugin/param.h: tables that are wrong, values that are wrong, places, schema, help. */
+/* tests/plugin/test_param.c - core/plugin/param.h: tables that are wrong, values that are wrong, places, schema, help.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -30,12 +31,15 @@ typedef struct wide {
 } wide;
 
 #define WIDE(...)                                                                                                      \
-    { .p = {.size = sizeof(wide), .doc = "What it does.", __VA_ARGS__}, .later = {1, 2} }
+    {                                                                                                                  \
+        .p = {.size = sizeof(wide), .doc = "What it does.", __VA_ARGS__}, .later = { 1, 2 }                            \
+    }
 
 static const wide rows[] = {
     WIDE(.name = "sparsity", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_EXCL_MAX, .max = 1, .unit = "fraction"),
     WIDE(.name = "criterion", .type = PARE_PARAM_ENUM, .choices = criteria, .dflt = "magnitude"),
-    WIDE(.name = "ops", .type = PARE_PARAM_STRING, .flags = PARE_PARAM_LIST | PARE_PARAM_NONEMPTY, .dflt = "[Conv, Gemm]"),
+    WIDE(.name = "ops", .type = PARE_PARAM_STRING, .flags = PARE_PARAM_LIST | PARE_PARAM_NONEMPTY,
+         .dflt = "[Conv, Gemm]"),
     WIDE(.name = "include", .type = PARE_PARAM_PATTERN, .flags = PARE_PARAM_LIST | PARE_PARAM_OPTIONAL),
     WIDE(.name = "layers", .type = PARE_PARAM_TABLE, .flags = PARE_PARAM_OPTIONAL, .columns = columns, .n_columns = 3,
          .column_stride = sizeof(pare_param)),
@@ -263,7 +267,8 @@ static void bad_tables(void **state) {
         {ROW(.name = "a", .type = PARE_PARAM_ENUM, .choices = twice), "twice"},
         {ROW(.name = "a", .type = PARE_PARAM_INT, .choices = criteria), "only an enum"},
         {ROW(.name = "a", .type = PARE_PARAM_INT, .min = 2, .max = 1), "holds no value"},
-        {ROW(.name = "a", .type = PARE_PARAM_FLOAT, .min = 1, .max = 1, .flags = PARE_PARAM_EXCL_MIN), "holds no value"},
+        {ROW(.name = "a", .type = PARE_PARAM_FLOAT, .min = 1, .max = 1, .flags = PARE_PARAM_EXCL_MIN),
+         "holds no value"},
         {ROW(.name = "a", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_EXCL_MIN), "no range"},
         {ROW(.name = "a", .type = PARE_PARAM_FLOAT, .max = NAN), "not a number"},
         {ROW(.name = "a", .type = PARE_PARAM_STRING, .max = 1), "only ints and floats"},
@@ -276,12 +281,15 @@ static void bad_tables(void **state) {
         {ROW(.name = "a", .type = PARE_PARAM_INT, .dflt = "1", .flags = PARE_PARAM_OPTIONAL), "optional"},
         {ROW(.name = "a", .type = PARE_PARAM_TABLE), "columns"},
         {ROW(.name = "a", .type = PARE_PARAM_INT, .columns = columns, .n_columns = 3), "only a table"},
-        {ROW(.name = "a", .type = PARE_PARAM_TABLE, .columns = columns, .n_columns = 3, .column_stride = 8), "rows of 8"},
+        {ROW(.name = "a", .type = PARE_PARAM_TABLE, .columns = columns, .n_columns = 3, .column_stride = 8),
+         "rows of 8"},
         {ROW(.name = "a", .type = PARE_PARAM_TABLE, .columns = NULL, .n_columns = 3, .column_stride = 96), "NULL"},
         {ROW(.name = "a", .type = PARE_PARAM_TABLE, .columns = nested, .n_columns = 1,
-             .column_stride = sizeof(pare_param)), "can't hold tables"},
+             .column_stride = sizeof(pare_param)),
+         "can't hold tables"},
         {ROW(.name = "a", .type = PARE_PARAM_TABLE, .columns = bad_column, .n_columns = 1,
-             .column_stride = sizeof(pare_param)), "a: row 0"},
+             .column_stride = sizeof(pare_param)),
+         "a: row 0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         why = pare_params_check((pare_param_table){&cases[i].p, 1, sizeof(pare_param)});
@@ -308,27 +316,28 @@ static void words(void **state) {
     (void)state;
     pare_sb b = {0};
     pare_params_help((pare_param_table){&rows[0].p, 7, sizeof(wide)}, 2, &b);
-    assert_string_equal(b.data, "  sparsity: a float in [0, 1) (fraction); required\n"
-                                "      What it does.\n"
-                                "  criterion: one of magnitude, random; default magnitude\n"
-                                "      What it does.\n"
-                                "  ops: a list that is not empty, each element a string; default [Conv, Gemm]\n"
-                                "      What it does.\n"
-                                "  include: a list, each element a name pattern (\"layer1.*\", \"re:^fc\", \"Conv#3\"); "
-                                "optional\n"
-                                "      What it does.\n"
-                                "  layers: a list of records with match, sparsity and skip; optional\n"
-                                "      What it does.\n"
-                                "      match: a name pattern (\"layer1.*\", \"re:^fc\", \"Conv#3\"); required\n"
-                                "          What it does.\n"
-                                "      sparsity: a float in [0, 1); optional\n"
-                                "          What it does.\n"
-                                "      skip: true or false; default false\n"
-                                "          What it does.\n"
-                                "  steps: an int from 1 to 64; default 3\n"
-                                "      What it does.\n"
-                                "  bits: one of 4, 8, auto; default 8\n"
-                                "      What it does.\n");
+    assert_string_equal(b.data,
+                        "  sparsity: a float in [0, 1) (fraction); required\n"
+                        "      What it does.\n"
+                        "  criterion: one of magnitude, random; default magnitude\n"
+                        "      What it does.\n"
+                        "  ops: a list that is not empty, each element a string; default [Conv, Gemm]\n"
+                        "      What it does.\n"
+                        "  include: a list, each element a name pattern (\"layer1.*\", \"re:^fc\", \"Conv#3\"); "
+                        "optional\n"
+                        "      What it does.\n"
+                        "  layers: a list of records with match, sparsity and skip; optional\n"
+                        "      What it does.\n"
+                        "      match: a name pattern (\"layer1.*\", \"re:^fc\", \"Conv#3\"); required\n"
+                        "          What it does.\n"
+                        "      sparsity: a float in [0, 1); optional\n"
+                        "          What it does.\n"
+                        "      skip: true or false; default false\n"
+                        "          What it does.\n"
+                        "  steps: an int from 1 to 64; default 3\n"
+                        "      What it does.\n"
+                        "  bits: one of 4, 8, auto; default 8\n"
+                        "      What it does.\n");
     pare_sb_free(&b);
 }
 

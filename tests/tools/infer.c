@@ -1,5 +1,5 @@
-/* tests/tools/infer.c - prints what pare infers: for each file named on stdin one JSON line with the dtype and dims of the
- * main graph's values, the model's numbers, and what was reported. Driven by tests/interop/test_infer.py.
+/* tests/tools/infer.c - prints what pare infers: for each file named on stdin one JSON line with the dtype and dims of
+ * the main graph's values, the model's numbers, and what was reported. Driven by tests/interop/test_infer.py.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "base/json.h"

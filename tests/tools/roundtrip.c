@@ -11,7 +11,8 @@
 
 int main(int argc, char **argv) {
     pare_onnx_write_opts opts = {0};
-    if (argc > 1 && strcmp(argv[1], "--external") == 0) opts = (pare_onnx_write_opts){.external = PARE_EXTERNAL_ON, .external_min = 1};
+    if (argc > 1 && strcmp(argv[1], "--external") == 0)
+        opts = (pare_onnx_write_opts){.external = PARE_EXTERNAL_ON, .external_min = 1};
     char line[8192];
     while (fgets(line, sizeof line, stdin)) {
         line[strcspn(line, "\n")] = 0;
