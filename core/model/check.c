@@ -90,11 +90,10 @@ static pare_status cycle_found(const pare_model *m, const pare_graph *g, uint32_
 enum { WHITE, GREY, BLACK };
 
 /* Depth first over what nodes need, nodes taken in their present order: an order that is right already stays. `first`
- * and `e` are the graph's edges sorted by target. The new order goes to `out`. */
+ * and `e` are the graph's edges sorted by target; `colour` is WHITE for all its nodes. The new order goes to `out`. */
 static pare_status sort_graph(const pare_model *m, const pare_graph *g, const edge *e, const size_t *first,
-                              uint32_t *out, pare_diags *d) {
+                              unsigned char *colour, uint32_t *out, pare_diags *d) {
     pare_status st = PARE_OK;
-    unsigned char *colour = pare_xcalloc(m->nodes.len + 1, 1);
     PARE_VEC(struct { uint32_t node; size_t next; }) stack = {0};
     size_t n_out = 0;
     for (size_t i = 0; i < g->nodes.len && !st; i++) {
@@ -128,7 +127,6 @@ static pare_status sort_graph(const pare_model *m, const pare_graph *g, const ed
         }
     }
     pare_vec_free(&stack);
-    free(colour);
     return st;
 }
 
@@ -144,13 +142,17 @@ pare_status pare_model_check(pare_model *m, pare_diags *d) {
     for (size_t i = e.len - 1; i-- > 0;) first[e.data[i].to] = i;
     uint32_t *order = pare_xmalloc((m->nodes.len + 1) * sizeof *order);
     /* two rounds, so that nothing has moved when a later graph turns out to be wrong */
-    for (int commit = 0; commit < 2 && !st; commit++)
+    unsigned char *colour = pare_xmalloc(m->nodes.len + 1); /* a node is in one graph: one array for all of them */
+    for (int commit = 0; commit < 2 && !st; commit++) {
+        memset(colour, WHITE, m->nodes.len + 1);
         for (size_t i = 0; i < m->graphs.len && !st; i++) {
             pare_graph *g = m->graphs.data[i];
             if (!g) continue;
-            st = sort_graph(m, g, e.data, first, order, d);
+            st = sort_graph(m, g, e.data, first, colour, order, d);
             if (!st && commit && g->nodes.len) memcpy(g->nodes.data, order, g->nodes.len * sizeof *order);
         }
+    }
+    free(colour);
     free(order);
     free(first);
     pare_vec_free(&e);

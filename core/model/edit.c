@@ -105,12 +105,19 @@ static void value_drop(pare_model *m, uint32_t id) {
     m->values.data[id - 1] = NULL;
 }
 
+static bool is_listed_output(const pare_model *m, uint32_t value) {
+    for (size_t g = 0; g < m->graphs.len; g++)
+        for (size_t i = 0; m->graphs.data[g] && i < m->graphs.data[g]->outputs.len; i++)
+            if (m->graphs.data[g]->outputs.data[i] == value) return true;
+    return false;
+}
+
 static void graph_drop(pare_model *m, uint32_t id) {
     pare_graph *g = pare_model_graph(m, id);
     if (!g) return;
-    for (size_t i = 0; i < g->outputs.len; i++) { /* it may have named an outer value as its output */
-        pare_value *v = pare_model_value(m, g->outputs.data[i]);
-        if (v && v->graph != id) v->is_output = false;
+    while (g->outputs.len) { /* it may have named an outer value as its output */
+        pare_value *v = pare_model_value(m, g->outputs.data[--g->outputs.len]);
+        if (v && v->graph != id) v->is_output = is_listed_output(m, v->id);
     }
     while (g->nodes.len) pare_node_del(m, g->nodes.data[g->nodes.len - 1]);
     for (size_t i = 0; i < g->initializers.len; i++) tensor_drop(m, g->initializers.data[i]);
@@ -224,7 +231,7 @@ void pare_value_replace_uses(pare_model *m, uint32_t from, uint32_t to) {
         pare_vec_push(&b->uses, u);
     }
     a->uses.len = 0;
-    if (a->is_output) {
+    if (a->is_output) { /* in every graph that hands it out */
         for (size_t g = 0; g < m->graphs.len; g++)
             for (size_t i = 0; m->graphs.data[g] && i < m->graphs.data[g]->outputs.len; i++)
                 if (m->graphs.data[g]->outputs.data[i] == from) m->graphs.data[g]->outputs.data[i] = to;

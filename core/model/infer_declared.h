@@ -4,8 +4,8 @@
 
 #include "model/ops_rules.h"
 
-/* Reads the tensor type in a ValueInfoProto's wire bytes; symbols go into the arena. false: no tensor type, or bytes that
- * are no ValueInfoProto. A rank above PARE_RANK_MAX is read as unknown. */
+/* Reads the tensor type in a ValueInfoProto's wire bytes; symbols go into the arena. false: no tensor type, or bytes
+ * that are no ValueInfoProto. A rank above PARE_RANK_MAX is read as unknown. */
 bool pare_declared_read(pare_arena *arena, pare_bytes info, pare_shape *out);
 
 #endif

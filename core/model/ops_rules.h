@@ -32,16 +32,16 @@ typedef struct pare_numbers {
 typedef struct pare_infer_run {
     pare_arena arena;             /* lives as long as the inference */
     const pare_numbers **numbers; /* [value id], where computed */
-    int32_t *old_ndim;            /* [value id]: what value->dims held before, so that equal dims are not stored again */
+    int32_t *old_ndim; /* [value id]: what value->dims held before, so that equal dims are not stored again */
     size_t n_values;
-    size_t errors, warnings; /* reported */
-    bool failed;             /* the main graph contradicts itself */
+    size_t errors, warnings;        /* reported */
+    bool failed;                    /* the main graph contradicts itself */
     uint32_t bad_dtype, rule_dtype; /* of the node at hand: a value whose declared dtype is not what the rule says */
     uint32_t depth; /* of subgraphs; contradictions in there are no errors: a branch may be one that is never taken */
 } pare_infer_run;
 
 /* ---- asking ---- */
-bool pare_infer_has(const pare_infer_ctx *c, uint32_t i); /* is input i there? */
+bool pare_infer_has(const pare_infer_ctx *c, uint32_t i);               /* is input i there? */
 void pare_infer_in(const pare_infer_ctx *c, uint32_t i, pare_shape *s); /* not there: nothing known */
 uint32_t pare_infer_dtype(const pare_infer_ctx *c, uint32_t i);
 /* What is known of the numbers in input i; NULL: nothing, or not a small integer tensor of rank 0 or 1. */
@@ -86,6 +86,7 @@ int64_t pare_macs_dim(const pare_model *m, const pare_value *v, int32_t i);
 int64_t pare_macs_mul(int64_t a, int64_t b); /* -1 where one is, or on overflow */
 
 /* ---- the rules ---- */
+/* clang-format off */
 #define PARE_RULES(X)                                                                                                  \
     X(same) X(same_bool) X(dropout) X(cast) X(cast_like) X(compare) X(nary) X(where) X(batch_norm) X(layer_norm)       \
     X(instance_norm) X(conv) X(conv_transpose) X(conv_integer) X(qlinear_conv) X(pool) X(global_pool) X(gemm)          \
@@ -108,5 +109,6 @@ PARE_MACS(PARE_MACS_DECLARE_)
 #define PARE_PASS_DECLARE_(name) void pare_numbers_##name(pare_infer_ctx *c);
 PARE_PASSES(PARE_PASS_DECLARE_)
 #undef PARE_PASS_DECLARE_
+/* clang-format on */
 
 #endif

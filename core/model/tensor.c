@@ -156,6 +156,14 @@ static void count_block(void *ctx, uint64_t block) {
         for (uint64_t i = from; i < to; i++)
             n += (c->data[i / 2] >> (i % 2 * 4) & (c->dtype == PARE_FLOAT4E2M1 ? 7 : 15)) != 0;
         break;
+    case 6: /* four in three bytes; the sign is bit 5 */
+        for (uint64_t i = from; i < to; i++) {
+            uint64_t bit = i * 6;
+            uint32_t two = c->data[bit / 8];
+            if (bit % 8 > 2) two |= (uint32_t)c->data[bit / 8 + 1] << 8;
+            n += (two >> bit % 8 & 0x1f) != 0;
+        }
+        break;
     case 2:
         for (uint64_t i = from; i < to; i++) n += (c->data[i / 4] >> (i % 4 * 2) & 3) != 0;
         break;

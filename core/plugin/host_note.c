@@ -10,7 +10,11 @@
 
 /* ---- notes ---- */
 
-static json_t *number_of(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+/* Counts come as doubles too: whole numbers are written as such. */
+static json_t *number_of(double x) {
+    if (!isfinite(x)) return json_null();
+    return x == floor(x) && fabs(x) <= 0x1p53 ? json_integer((json_int_t)x) : json_real(x);
+}
 
 /* A part of the step's notes, or NULL: nobody wants them. */
 static json_t *part(const pare_host *h, const char *name) {

@@ -49,7 +49,8 @@ bool pare_host_borrowed_inside(const pare_host_impl *s, uint32_t node) {
 
 /* IR versions as ONNX's version history lists them beside the dtypes. */
 void pare_host_ir_for_dtype(pare_model *m, uint32_t dtype) {
-    int64_t need = dtype >= PARE_UINT2          ? 13
+    int64_t need = dtype >= PARE_FLOAT6E2M3     ? 14
+                   : dtype >= PARE_UINT2        ? 13
                    : dtype == PARE_FLOAT8E8M0   ? 12
                    : dtype == PARE_FLOAT4E2M1   ? 11
                    : dtype >= PARE_UINT4        ? 10

@@ -27,6 +27,8 @@ static inline int pare_dlpack_code(uint32_t dtype) {
     case PARE_FLOAT8E5M2: return 12;
     case PARE_FLOAT8E5M2FNUZ: return 13;
     case PARE_FLOAT8E8M0: return 14;
+    case PARE_FLOAT6E2M3: return 15;
+    case PARE_FLOAT6E3M2: return 16;
     case PARE_FLOAT4E2M1: return 17;
     default: break;
     }

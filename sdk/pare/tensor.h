@@ -37,14 +37,16 @@
     X(PARE_FLOAT4E2M1, 23, 4, 'f', "float4_e2m1")                                                                      \
     X(PARE_FLOAT8E8M0, 24, 8, 'f', "float8_e8m0")                                                                      \
     X(PARE_UINT2, 25, 2, 'u', "uint2")                                                                                 \
-    X(PARE_INT2, 26, 2, 'i', "int2")
+    X(PARE_INT2, 26, 2, 'i', "int2")                                                                                   \
+    X(PARE_FLOAT6E2M3, 27, 6, 'f', "float6_e2m3")                                                                      \
+    X(PARE_FLOAT6E3M2, 28, 6, 'f', "float6_e3m2")
 
 enum {
     PARE_DTYPE_UNKNOWN = 0,
 #define PARE_DTYPE_ENUM_(name, value, bits, kind, text) name = (value),
     PARE_DTYPES(PARE_DTYPE_ENUM_)
 #undef PARE_DTYPE_ENUM_
-    PARE_DTYPE_COUNT = 27
+    PARE_DTYPE_COUNT = 29
 };
 
 /* Bits an element takes; 0 for strings and unknown numbers. */

@@ -360,6 +360,8 @@ static pare_node *by_op(pare_model *m, const char *op) {
     return NULL;
 }
 
+#define ENTRY "{\"name\":\"layer0.weight\",\"index\":0,\"dtype\":1,\"form\":\"gap\"}"
+
 static void test_bad_metadata(void **state) {
     (void)state;
     static const char *const whole[] = {
@@ -391,8 +393,7 @@ static void test_bad_metadata(void **state) {
         "{\"name\":\"layer0.weight\",\"index\":0,\"dtype\":4294967297,\"form\":\"gap\"}",
         "{\"name\":\"layer0.weight\",\"index\":-1,\"dtype\":1,\"form\":\"gap\"}",
         "{\"name\":\"layer0.weight\",\"index\":0.5,\"dtype\":1,\"form\":\"gap\"}",
-        "{\"name\":\"layer0.weight\",\"index\":0,\"dtype\":1,\"form\":\"gap\"},"
-        "{\"name\":\"layer0.weight\",\"index\":0,\"dtype\":1,\"form\":\"gap\"}",
+        ENTRY "," ENTRY,
     };
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
         pare_sb b = {0};
