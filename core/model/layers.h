@@ -10,25 +10,27 @@
 
 #include "model/model.h"
 
-/* The constant a value comes from, seen through Constant, Identity, Transpose and DequantizeLinear. */
+/* The constant a value comes from, seen through Constant, Identity, Transpose and DequantizeLinear. Not seen: what
+ * stands behind a Transpose with more than 8 dims, behind two DequantizeLinear, behind one whose scale or zero point is
+ * no constant, or whose zero points lie in blocks (block_size) and so along no single axis. */
 typedef struct pare_const {
-    uint32_t tensor;      /* 0: not a constant */
-    uint32_t value;       /* the value that the tensor defines */
-    uint32_t zero_point;  /* behind DequantizeLinear: its zero-point tensor; else 0 */
-    uint32_t scale;       /* behind DequantizeLinear: its scale tensor; else 0 */
-    int32_t axis;         /* of scale and zero point, in the tensor's own dims; -1: per tensor */
+    uint32_t tensor;     /* 0: not a constant */
+    uint32_t value;      /* the value that the tensor defines */
+    uint32_t zero_point; /* behind DequantizeLinear: its zero-point tensor; else 0 */
+    uint32_t scale;      /* behind DequantizeLinear: its scale tensor; else 0 */
+    int32_t axis;        /* of scale and zero point, in the tensor's own dims; -1: per tensor */
     bool quantized;
     uint32_t ndim;
-    uint8_t perm[8];      /* value's dim i is the tensor's dim perm[i]; identity where no Transpose stands between */
+    uint8_t perm[8]; /* value's dim i is the tensor's dim perm[i]; identity where no Transpose stands between */
 } pare_const;
 pare_const pare_const_of(pare_model *m, uint32_t value);
 
-/* "Conv#3" of a node; counts nodes of the op in its graph. Arena of m. */
+/* "Conv#3" of a node; counts nodes of the op in its graph, so a subgraph has labels of its own. Arena of m. */
 const char *pare_node_label(pare_model *m, uint32_t node);
 
-/* Does a pattern name this layer? Patterns: a glob, or "re:" and a POSIX extended regex (searched, not anchored), matched
- * against the tensor's name, the node's name, each output's name and the label; an exact name always matches itself.
- * Returns 1, 0, or -1 for a regex that doesn't compile (*error malloc'ed). */
+/* Does a pattern name this layer? Patterns: a glob, or "re:" and a POSIX extended regex (searched, not anchored),
+ * matched against the tensor's name, the node's name, each output's name and the label; an exact name always matches
+ * itself. Returns 1, 0, or -1 for a regex that doesn't compile (*error malloc'ed). */
 int pare_layer_match(pare_model *m, const char *pattern, uint32_t node, uint32_t tensor, char **error);
 /* Does it name any node or tensor of the model at all? And, if not, the nearest name (NULL: none near). */
 bool pare_pattern_hits(pare_model *m, const char *pattern);

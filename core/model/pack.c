@@ -38,13 +38,19 @@ typedef struct wanted {
     uint64_t plain, packed, or_gap; /* bytes; or_gap: what it would take without the mask */
 } wanted;
 
+typedef struct base { /* a ConstantOfShape to scatter into, shared by tensors of one length */
+    uint64_t count, fill;
+    uint32_t dtype, value;
+} base;
+
 typedef struct packer {
     pare_model *m;
     int64_t opset;
     uint32_t before;       /* the first node: ours stand before it */
     PARE_VEC(wanted) list; /* beside items */
     PARE_VEC(pack_item) items;
-    PARE_VEC(uint32_t) shared;    /* tensors of shapes and lengths that later ones may use */
+    PARE_VEC(uint32_t) shared; /* tensors of shapes and lengths that later ones may use */
+    PARE_VEC(base) bases;
     uint32_t axis, minus1, zero1; /* values of shared constants, 0 until needed */
     uint32_t table, table_f32, table_i32;
     uint32_t number; /* of the tensor at hand, for its names */
@@ -245,16 +251,26 @@ static uint32_t table(packer *p, uint32_t dtype) {
     return *cached;
 }
 
+/* Sharing saves time and memory at load: networks repeat their layers. */
+static uint32_t base_of(packer *p, uint64_t count, uint32_t dtype, uint64_t fill) {
+    for (size_t i = 0; i < p->bases.len; i++) {
+        const base *b = &p->bases.data[i];
+        if (b->count == count && b->fill == fill && b->dtype == dtype) return b->value;
+    }
+    int64_t n = (int64_t)count;
+    uint32_t value = filled(p, "base", int64_list(p, "n", &n, 1), dtype, fill, 0);
+    pare_vec_push(&p->bases, ((base){count, fill, dtype, value}));
+    return value;
+}
+
 static uint32_t flat_of_gaps(packer *p, const pack_item *t, uint32_t dtype, uint32_t acc) {
-    int64_t n = (int64_t)t->count;
     uint32_t wide = t->size == 1 ? PARE_INT32 : dtype;
     uint64_t fill = dtype == PARE_INT8 ? (uint32_t)(int32_t)(int8_t)t->fill : t->fill;
     uint32_t gap = data(p, "gap", PARE_UINT8, t->index), val = data(p, "val", dtype, t->val);
     uint32_t index = sums(p, cast(p, "gaps", gap, acc, 0));
     if (acc != PARE_INT32) index = cast(p, "index", index, PARE_INT32, 0);
-    uint32_t base = filled(p, "base", int64_list(p, "n", &n, 1), wide, fill, 0);
     if (wide != dtype) val = cast(p, "vals", val, wide, 0);
-    uint32_t in[3] = {base, index, val};
+    uint32_t in[3] = {base_of(p, t->count, wide, fill), index, val};
     uint32_t flat = along_axis0(p, "ScatterElements", "flat", 3, in);
     return wide != dtype ? cast(p, "narrow", flat, dtype, 0) : flat;
 }
@@ -338,6 +354,7 @@ pare_status pare_model_pack(pare_model *m, pare_diags *d, pare_pack_result *out)
     pare_vec_free(&p.list);
     pare_vec_free(&p.items);
     pare_vec_free(&p.shared);
+    pare_vec_free(&p.bases);
     return st;
 }
 

@@ -23,6 +23,8 @@ typedef struct restored {
     bool was_external;
 } restored;
 
+typedef PARE_VEC(uint32_t) ids;
+
 typedef struct undo {
     pare_model *m;
     pare_diags *d;
@@ -30,9 +32,9 @@ typedef struct undo {
     uint64_t unpacked, packed; /* bytes so far */
     pare_status st;            /* why the last one failed */
     PARE_VEC(restored) list;
-    PARE_VEC(uint32_t) nodes;   /* to be deleted, each after its consumers */
-    PARE_VEC(uint32_t) casts;   /* of the shared table: deleted when unused */
-    PARE_VEC(uint32_t) tensors; /* constants: deleted when unused */
+    ids nodes;   /* to be deleted, each after its consumers */
+    ids shared;  /* nodes that several tensors may use: deleted when unused */
+    ids tensors; /* constants: deleted when unused */
 } undo;
 
 static const char HINT[] =
@@ -85,7 +87,7 @@ static bool attr_is(undo *u, const pare_node *n, const char *name, int64_t want)
     return damaged(u, "the nodes that rebuild it have other attributes than packing writes");
 }
 
-/* Cast to `to`; *in is what it casts. */
+/* Cast to `to`; *in is what it shared. */
 static bool cast_of(undo *u, uint32_t value, uint32_t to, uint32_t *in) {
     const pare_node *n = link_of(u, value, "Cast", 1, 1);
     if (!n || !attr_is(u, n, "to", to)) return false;
@@ -125,22 +127,22 @@ static bool sums_of(undo *u, uint32_t value, uint32_t *in) {
     return true;
 }
 
-/* ConstantOfShape: its shape, and its one element's bits. W's own (the form `fill`) is `whole`: it has uses outside. */
-static bool filled_of(undo *u, uint32_t value, uint32_t dtype, bool whole, uint32_t *shape, uint64_t *pattern) {
+/* ConstantOfShape: its shape, and its one element's bits. Others may use it as well: it goes to `list`. */
+static bool filled_of(undo *u, uint32_t value, uint32_t dtype, ids *list, uint32_t *shape, uint64_t *pattern) {
     uint32_t want = dtype;
     const pare_value *v = pare_model_value(u->m, value);
     const pare_node *n = v ? pare_model_node(u->m, v->producer) : NULL;
     if (dtype == PARE_BFLOAT16 && n && pare_node_is(n, "Cast")) { /* before opset 20 */
-        n = whole ? made_by(u, value, "Cast", 1, 1) : link_of(u, value, "Cast", 1, 1);
-        if (!n || !attr_is(u, n, "to", dtype)) return false;
-        if (whole) pare_vec_push(&u->nodes, n->id);
+        if (!(n = made_by(u, value, "Cast", 1, 1)) || !attr_is(u, n, "to", dtype)) return false;
+        pare_vec_push(list, n->id);
         value = n->in[0];
-        whole = false;
         want = PARE_FLOAT;
     }
-    n = whole ? made_by(u, value, "ConstantOfShape", 1, 1) : link_of(u, value, "ConstantOfShape", 1, 1);
-    if (!n) return false;
-    if (whole) pare_vec_push(&u->nodes, n->id);
+    if (!(n = made_by(u, value, "ConstantOfShape", 1, 1))) return false;
+    v = pare_model_value(u->m, value);
+    if (want != dtype && (v->uses.len != 1 || v->is_output))
+        return damaged(u, "something else uses the nodes that rebuild it");
+    pare_vec_push(list, n->id);
     const pare_attr *a = &n->attrs[0];
     const pare_tensor *t = strcmp(a->name, "value") == 0 && a->type == PARE_ATTR_TENSOR && a->ids
                                ? pare_model_tensor(u->m, a->ids[0])
@@ -189,7 +191,7 @@ static bool rebuild_gaps(undo *u, uint32_t flat, restored *r, uint64_t count) {
     if (!n || !attr_is(u, n, "axis", 0)) return false;
     uint32_t index = n->in[1], val_id = n->in[2];
     uint64_t fill;
-    if (!filled_of(u, n->in[0], wide, false, &shape, &fill) || !constant_is_int64(u, shape, (int64_t)count))
+    if (!filled_of(u, n->in[0], wide, &u->shared, &shape, &fill) || !constant_is_int64(u, shape, (int64_t)count))
         return false;
     if (wide != r->dtype) {
         if (!cast_of(u, val_id, wide, &val_id)) return false;
@@ -220,7 +222,7 @@ static bool rows_of(undo *u, uint32_t value, uint32_t acc, uint32_t *mask) {
     if (!cast_of(u, n->in[1], PARE_INT32, mask)) return false;
     const pare_node *cast = made_by(u, rows, "Cast", 1, 1); /* shared by all masks */
     if (!cast || !attr_is(u, cast, "to", acc)) return false;
-    pare_vec_push(&u->casts, cast->id);
+    pare_vec_push(&u->shared, cast->id);
     pack_table(table);
     return constant_is(u, cast->in[0], PARE_UINT8, 2, table, sizeof table);
 }
@@ -269,7 +271,7 @@ static bool rebuild(undo *u, uint32_t value, restored *r, const char *form) {
     uint64_t count, fill;
     uint32_t shape, size = pare_dtype_bits(r->dtype) / 8;
     if (strcmp(form, "fill") == 0) {
-        if (!filled_of(u, value, r->dtype, true, &shape, &fill) || !shape_of(u, shape, r, &count)) return false;
+        if (!filled_of(u, value, r->dtype, &u->nodes, &shape, &fill) || !shape_of(u, shape, r, &count)) return false;
         if (!(r->blob = room(u, count, size, 0))) return false;
         pack_decode_fill(fill, size, r->blob->data, count);
         return true;
@@ -346,7 +348,7 @@ static void drop_if_unused(pare_model *m, uint32_t node) {
 static void commit(undo *u) {
     pare_model *m = u->m;
     for (size_t i = 0; i < u->nodes.len; i++) pare_node_del(m, u->nodes.data[i]);
-    for (size_t i = 0; i < u->casts.len; i++) drop_if_unused(m, u->casts.data[i]);
+    for (size_t i = 0; i < u->shared.len; i++) drop_if_unused(m, u->shared.data[i]);
     for (size_t i = 0; i < u->tensors.len; i++) {
         const pare_tensor *t = pare_model_tensor(m, u->tensors.data[i]);
         const pare_value *v = t ? pare_model_value(m, pare_graph_find(m, PARE_MAIN_GRAPH, t->name)) : NULL;
@@ -400,7 +402,7 @@ done:
     for (size_t i = 0; i < u.list.len; i++) pare_blob_unref(u.list.data[i].blob);
     pare_vec_free(&u.list);
     pare_vec_free(&u.nodes);
-    pare_vec_free(&u.casts);
+    pare_vec_free(&u.shared);
     pare_vec_free(&u.tensors);
     pare_map_free(&seen);
     json_decref(top);
