@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -257,6 +258,14 @@ pare_status pare_path_link(const char *from, const char *to, pare_diags *d) {
 pare_status pare_file_remove(const char *path) {
     if (unlink(path) == 0) return PARE_OK;
     return errno == ENOENT ? PARE_ENOTFOUND : PARE_EIO;
+}
+
+/* ---- memory ---- */
+
+void pare_memory_huge(void *p, size_t n) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)p + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)p + n) & ~(page - 1);
+    if (from < to) madvise((void *)from, to - from, MADV_HUGEPAGE);
 }
 
 /* ---- clock ---- */

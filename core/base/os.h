@@ -79,6 +79,15 @@ uint32_t pare_threads(void);
  * Nested or concurrent calls run on the caller's thread alone. What fn computes may depend on i, never on the thread. */
 void pare_parallel(uint64_t n, void (*fn)(void *ctx, uint64_t i), void *ctx);
 
+/* One function on a thread of its own, beside everything else; join exactly once. Where no thread can be had it runs
+ * at once, before start returns. */
+typedef struct pare_job pare_job;
+pare_job *pare_job_start(void (*fn)(void *ctx), void *ctx);
+void pare_job_join(pare_job *job); /* waits and frees; NULL is fine */
+
+/* Memory that is large and used throughout may lie in huge pages: fewer page faults. A hint. */
+void pare_memory_huge(void *p, size_t n);
+
 /* ---- dynamic objects: RTLD_NOW | RTLD_LOCAL, never closed ---- */
 typedef void (*pare_fn)(void);
 void *pare_dl_open(const char *path, char **error); /* NULL: *error (malloc'ed) says why */

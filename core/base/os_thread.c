@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 static atomic_uint wanted; /* 0: as many as there are cores */
 
@@ -102,4 +103,38 @@ void pare_parallel(uint64_t n, void (*fn)(void *ctx, uint64_t i), void *ctx) {
     while (pool.running) pthread_cond_wait(&idle, &lock);
     pthread_mutex_unlock(&lock);
     pthread_mutex_unlock(&taken);
+}
+
+/* ---- jobs ---- */
+
+struct pare_job {
+    pthread_t thread;
+    bool started;
+    void (*fn)(void *ctx);
+    void *ctx;
+};
+
+static void *job_main(void *arg) {
+    pare_job *job = arg;
+    job->fn(job->ctx);
+    return NULL;
+}
+
+pare_job *pare_job_start(void (*fn)(void *ctx), void *ctx) {
+    pare_job *job = pare_xcalloc(1, sizeof *job);
+    job->fn = fn;
+    job->ctx = ctx;
+    sigset_t all, old; /* signals are the main thread's */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    job->started = pthread_create(&job->thread, NULL, job_main, job) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!job->started) fn(ctx);
+    return job;
+}
+
+void pare_job_join(pare_job *job) {
+    if (!job) return;
+    if (job->started) pthread_join(job->thread, NULL);
+    free(job);
 }

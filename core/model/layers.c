@@ -57,13 +57,12 @@ static pare_tensor *plain_const(pare_model *m, uint32_t value) {
     return NULL;
 }
 
-/* Blocks of one axis share a scale there; with a zero point that can differ per block, no single axis describes it. */
+/* With blocks (block_size) scale and zero point have the tensor's rank; axis is the one that is cut in blocks. */
 static pare_const through_dequantize(pare_model *m, const pare_node *n, int steps) {
     pare_const k = const_of(m, input(n, 0), steps);
     if (!k.tensor || k.quantized) return const_none();
     const pare_tensor *scale = plain_const(m, input(n, 1)), *zero = plain_const(m, input(n, 2));
-    bool blocked = pare_node_attr_int(n, "block_size", 0) != 0;
-    if (!scale || (input(n, 2) && !zero) || (blocked && zero)) return const_none();
+    if (!scale || (input(n, 2) && !zero)) return const_none();
     k.quantized = true;
     k.scale = scale->id;
     k.zero_point = zero ? zero->id : 0;
@@ -96,15 +95,34 @@ pare_const pare_const_of(pare_model *m, uint32_t value) { return const_of(m, val
 
 /* ---- names ---- */
 
+/* Calls fn for every node with its number among those of its op: the main graph's first, then graph by graph. */
+static void number_nodes(const pare_model *m, void (*fn)(void *ctx, const pare_node *n, uint32_t number), void *ctx) {
+    pare_map count = {0};
+    for (size_t g = 0; g < m->graphs.len; g++) {
+        const pare_graph *graph = m->graphs.data[g];
+        for (size_t i = 0; graph && i < graph->nodes.len; i++) {
+            const pare_node *n = pare_model_node(m, graph->nodes.data[i]);
+            uint32_t k = 0;
+            if (!n) continue;
+            pare_map_get(&count, n->op_type, &k);
+            pare_map_set(&count, n->op_type, k + 1);
+            fn(ctx, n, k);
+        }
+    }
+    pare_map_free(&count);
+}
+
+static void keep_number(void *ctx, const pare_node *n, uint32_t number) { ((uint32_t *)ctx)[n->id - 1] = number; }
+
 const char *pare_node_label(pare_model *m, uint32_t node) {
     const pare_node *n = pare_model_node(m, node);
-    const pare_graph *g = n ? pare_model_graph(m, n->graph) : NULL;
-    uint64_t count = 0;
-    for (size_t i = 0; g && i < g->nodes.len && g->nodes.data[i] != node; i++) {
-        const pare_node *other = pare_model_node(m, g->nodes.data[i]);
-        if (other && strcmp(other->op_type, n->op_type) == 0) count++;
+    if (!n) return "";
+    if (!m->numbers || m->numbers_edits != m->edits) {
+        m->numbers = pare_xrealloc(m->numbers, m->nodes.len * sizeof *m->numbers);
+        number_nodes(m, keep_number, m->numbers);
+        m->numbers_edits = m->edits;
     }
-    return pare_arena_printf(&m->arena, "%s#%llu", n ? n->op_type : "", (unsigned long long)count);
+    return pare_arena_printf(&m->arena, "%s#%u", n->op_type, m->numbers[node - 1]);
 }
 
 /* A constant in an attribute has no name of its own: it goes by the value that its node defines. */
@@ -156,7 +174,7 @@ static bool fits_node(const pare_model *m, const pattern *p, const pare_node *n)
     return false;
 }
 
-/* Could it name "Conv#3"? Counting for a label walks the graph, so the plain cases are told apart first. */
+/* Could it name "Conv#3"? Labels are made on demand, so the plain cases are told apart first. */
 static bool may_name_label(const pattern *p) { return p->is_regex || strpbrk(p->text, "#*?[\\"); }
 
 int pare_layer_match(pare_model *m, const char *pattern_text, uint32_t node, uint32_t tensor, char **error) {
@@ -186,24 +204,17 @@ static void add_name(names *s, const char *name) {
     if (name && *name) pare_vec_push(&s->list, name);
 }
 
+static void add_node_names(void *ctx, const pare_node *n, uint32_t number) {
+    names *s = ctx;
+    add_name(s, n->name);
+    add_name(s, pare_arena_printf(&s->arena, "%s#%u", n->op_type, number));
+}
+
 /* Tensors first: among equally near names the weight's is the one that people mean. */
 static void names_of(const pare_model *m, names *s) {
     for (size_t i = 0; i < m->tensors.len; i++)
         if (m->tensors.data[i]) add_name(s, tensor_name(m, m->tensors.data[i]->id));
-    for (size_t g = 0; g < m->graphs.len; g++) {
-        const pare_graph *graph = m->graphs.data[g];
-        pare_map count = {0};
-        for (size_t i = 0; graph && i < graph->nodes.len; i++) {
-            const pare_node *n = pare_model_node(m, graph->nodes.data[i]);
-            uint32_t k = 0;
-            if (!n) continue;
-            pare_map_get(&count, n->op_type, &k);
-            pare_map_set(&count, n->op_type, k + 1);
-            add_name(s, n->name);
-            add_name(s, pare_arena_printf(&s->arena, "%s#%u", n->op_type, k));
-        }
-        pare_map_free(&count);
-    }
+    number_nodes(m, add_node_names, s);
 }
 
 static void names_free(names *s) {

@@ -2,7 +2,8 @@
  *
  * A layer is a node with an op that has weights (Conv, Gemm, MatMul, …) and one constant input of it. It is addressed
  * by weight name ("layer1.0.conv1.weight"), node name ("/layer1/conv1/Conv") or op and number in the file's order,
- * counted from 0 over all nodes of that op in the main graph ("Conv#3"). One matcher for every technique.
+ * counted from 0 over all nodes of that op: first those of the main graph, then those of its subgraphs ("Conv#3"). One
+ * matcher for every technique.
  * May use: model.h, ops.h.
  */
 #ifndef PARE_MODEL_LAYERS_H
@@ -25,7 +26,7 @@ typedef struct pare_const {
 } pare_const;
 pare_const pare_const_of(pare_model *m, uint32_t value);
 
-/* "Conv#3" of a node; counts nodes of the op in its graph, so a subgraph has labels of its own. Arena of m. */
+/* "Conv#3" of a node: one node has it. Counted anew after edits. Arena of m. */
 const char *pare_node_label(pare_model *m, uint32_t node);
 
 /* Does a pattern name this layer? Patterns: a glob, or "re:" and a POSIX extended regex (searched, not anchored),

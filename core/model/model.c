@@ -42,6 +42,7 @@ void pare_model_free(pare_model *m) {
     pare_vec_free(&m->tensors);
     pare_map_file_unref(m->file);
     free(m->path);
+    free(m->numbers);
     pare_arena_free(&m->arena);
     free(m);
 }

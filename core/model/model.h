@@ -174,6 +174,8 @@ typedef struct pare_model {
     char *path;                          /* where it was read from, or NULL */
     pare_arena arena;
     uint64_t edits;                      /* bumped by every structural edit */
+    uint32_t *numbers;                   /* layers.c's: a node's number in its label, as of numbers_edits; or NULL */
+    uint64_t numbers_edits;
 } pare_model;
 
 enum { PARE_MAIN_GRAPH = 1 };

@@ -14,6 +14,7 @@
 enum {
     SMALL = 64 * 1024,   /* pieces below this are gathered */
     CHUNK = 1024 * 1024, /* what goes to all sinks before the next: stays in the cache meanwhile */
+    SIDE = 2,            /* the first sinks, file and hash, take large chunks side by side */
     EXTERNAL_MIN = 1024
 };
 
@@ -23,17 +24,30 @@ typedef struct outlet {
     ProtobufCBuffer base; /* first: protobuf-c hands this back */
     pare_sink sinks[3];
     size_t n_sinks;
-    pare_status st;
+    pare_status st, side_st[SIDE];
+    const unsigned char *side_data;
+    size_t side_len;
     uint64_t written;
     size_t used;
     unsigned char small[SMALL];
 } outlet;
 
+static void side_write(void *ctx, uint64_t i) {
+    outlet *o = ctx;
+    o->side_st[i] = o->sinks[i].write(o->sinks[i].ctx, o->side_data, o->side_len);
+}
+
 static void outlet_write(outlet *o, const unsigned char *data, size_t n) {
     while (n && !o->st) {
-        size_t now = n < CHUNK ? n : CHUNK;
+        size_t now = n < CHUNK ? n : CHUNK, i = 0;
         if (pare_cancelled()) o->st = PARE_ECANCELLED;
-        for (size_t i = 0; i < o->n_sinks && !o->st; i++) o->st = o->sinks[i].write(o->sinks[i].ctx, data, now);
+        if (now == CHUNK && o->n_sinks >= SIDE && !o->st) {
+            o->side_data = data;
+            o->side_len = now;
+            pare_parallel(SIDE, side_write, o);
+            for (; i < SIDE; i++) o->st = o->st ? o->st : o->side_st[i];
+        }
+        for (; i < o->n_sinks && !o->st; i++) o->st = o->sinks[i].write(o->sinks[i].ctx, data, now);
         o->written += now;
         data += now;
         n -= now;

@@ -4,13 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, HUGE_MIN = 4 << 20 };
 
 /* ---- blobs ---- */
 
 pare_blob *pare_blob_new(uint64_t len) {
     unsigned char *data = len <= SIZE_MAX ? pare_try_alloc((size_t)len) : NULL;
     if (!data) return NULL;
+    if (len >= HUGE_MIN) pare_memory_huge(data, (size_t)len);
     pare_blob *b = pare_xcalloc(1, sizeof *b);
     *b = (pare_blob){.refs = 1, .owned = 1, .data = data, .len = len};
     return b;

@@ -23,6 +23,8 @@ typedef struct slot {
     char sha256[PARE_SHA256_HEX];
 } slot;
 
+typedef struct input_hash input_hash;
+
 typedef struct run {
     const pare_pipeline *p;
     const pare_run_opts *o;
@@ -30,6 +32,9 @@ typedef struct run {
     pare_report *report;
     slot *models, *steps;
     uint64_t *seeds;
+    input_hash *hashes; /* one a model */
+    pare_job *hash_job;
+    bool hashing; /* or done */
     PARE_VEC(pare_lock_file) lock_in, lock_out;
     pare_arena arena;
     char *dir, *work; /* the run folder and where it is put together */
@@ -173,31 +178,64 @@ static pare_status open_models(run *r) {
     return PARE_OK;
 }
 
-/* What the models were made of, for the lock. */
-static pare_status note_inputs(run *r) {
+/* What a model was made of, for the lock: hashed beside the rest of the run, from a clone that shares its bytes. */
+struct input_hash {
+    const pare_pipeline_model *pm;
+    pare_model *clone; /* of a zoo model; NULL for a file */
+    char hex[PARE_SHA256_HEX], weights_hex[PARE_SHA256_HEX];
+    pare_status st;
+};
+
+static void hash_inputs(void *ctx) {
+    run *r = ctx;
+    for (size_t i = 0; i < r->p->n_models; i++) {
+        input_hash *h = &r->hashes[i];
+        if (h->clone) {
+            pare_sha256 *sha = pare_sha256_new();
+            h->st = pare_onnx_stream(h->clone, pare_sha256_sink(sha), r->d);
+            pare_sha256_end(sha, h->hex);
+        } else {
+            h->st = pare_sha256_file(h->pm->onnx, r->d, h->hex);
+        }
+        if (!h->st && h->pm->weights) h->st = pare_sha256_file(h->pm->weights, r->d, h->weights_hex);
+    }
+}
+
+/* Starts the hashing, once; the input models are all in memory then. */
+static void start_hashing(run *r) {
+    if (r->hashing) return;
+    r->hashing = true;
     for (size_t i = 0; i < r->p->n_models; i++) {
         const pare_pipeline_model *pm = &r->p->models[i];
-        char *hex = pare_arena_alloc(&r->arena, PARE_SHA256_HEX);
-        pare_lock_file f = {.name = pm->name, .sha256 = hex, .bytes = (uint64_t)r->report->input[i].bytes};
-        pare_status st;
-        if (pm->zoo) {
-            pare_sha256 *h = pare_sha256_new();
-            f.zoo = pm->zoo->name;
-            st = pare_onnx_stream(r->models[i].model, pare_sha256_sink(h), r->d);
-            pare_sha256_end(h, hex);
-        } else {
-            f.path = pm->onnx;
-            st = pare_sha256_file(pm->onnx, r->d, hex);
-        }
-        if (st) return st;
+        r->hashes[i] = (input_hash){.pm = pm, .clone = pm->zoo ? pare_model_clone(r->models[i].model) : NULL};
+    }
+    r->hash_job = pare_job_start(hash_inputs, r);
+}
+
+/* Waits for it and lets go of the models. */
+static void join_hashing(run *r) {
+    pare_job_join(r->hash_job);
+    r->hash_job = NULL;
+    for (size_t i = 0; i < r->p->n_models; i++) {
+        pare_model_free(r->hashes[i].clone);
+        r->hashes[i].clone = NULL;
+    }
+}
+
+static pare_status note_inputs(run *r) {
+    start_hashing(r);
+    join_hashing(r);
+    for (size_t i = 0; i < r->p->n_models; i++) {
+        const input_hash *h = &r->hashes[i];
+        const pare_pipeline_model *pm = h->pm;
+        if (h->st) return h->st;
+        pare_lock_file f = {.name = pm->name, .sha256 = h->hex, .bytes = (uint64_t)r->report->input[i].bytes,
+                            .zoo = pm->zoo ? pm->zoo->name : NULL, .path = pm->zoo ? NULL : pm->onnx};
         pare_vec_push(&r->lock_in, f);
         if (!pm->weights) continue;
-        char *whex = pare_arena_alloc(&r->arena, PARE_SHA256_HEX);
         pare_lock_file w = {.name = pare_arena_printf(&r->arena, "%s weights", pm->name), .path = pm->weights,
-                            .sha256 = whex};
+                            .sha256 = h->weights_hex};
         pare_file_size(pm->weights, &w.bytes);
-        st = pare_sha256_file(pm->weights, r->d, whex);
-        if (st) return st;
         pare_vec_push(&r->lock_in, w);
     }
     return PARE_OK;
@@ -350,6 +388,7 @@ static pare_status run_step(run *r, size_t i) {
         json_decref(rs.notes);
         return st;
     }
+    start_hashing(r); /* beside the writing, which leaves a core idle */
     if (in->last_use == (int64_t)i && !is_final(r, ps->input)) {
         pare_model_free(in->model);
         in->model = NULL;
@@ -362,6 +401,7 @@ static pare_status run_step(run *r, size_t i) {
         st = pare_dir_make(in_work(r, folder), r->d);
         if (!st) st = write_model(r, out->model, out->file, gz ? "model.onnx.gz" : NULL, &rs.metrics, out->sha256);
     }
+    join_hashing(r); /* it holds the input models' bytes */
     if (st) {
         json_decref(rs.notes);
         return st;
@@ -415,11 +455,11 @@ static pare_status run_all(run *r) {
     double start = pare_clock();
     pare_status st = choose_dir(r);
     if (!st) st = open_models(r);
-    if (!st) st = note_inputs(r);
     if (!st) st = open_work(r);
     for (size_t i = 0; i < r->p->n_steps && !st; i++) st = run_step(r, i);
     if (!st && r->o->progress) pare_progress_begin(r->o->progress, "writing the results");
     for (size_t i = 0; i < r->p->n_models && !st; i++) st = write_final(r, i);
+    if (!st) st = note_inputs(r);
     if (!st) st = write_lock(r);
     if (!st) st = write_report(r, start);
     if (r->o->progress) pare_progress_end(r->o->progress);
@@ -429,6 +469,7 @@ static pare_status run_all(run *r) {
 }
 
 static void clean_up(run *r, pare_status st) {
+    join_hashing(r);
     close_log(r);
     if (st && r->work && pare_path_what(r->work) == PARE_PATH_DIR) {
         if (r->step_done)
@@ -441,6 +482,7 @@ static void clean_up(run *r, pare_status st) {
     free(r->models);
     free(r->steps);
     free(r->seeds);
+    free(r->hashes);
     free(r->work);
     pare_vec_free(&r->lock_in);
     pare_vec_free(&r->lock_out);
@@ -451,6 +493,7 @@ pare_status pare_pipeline_run(const pare_pipeline *p, const pare_run_opts *o, pa
     run r = {.p = p, .o = o, .d = o->diags, .report = pare_report_new(p)};
     r.models = pare_xcalloc(p->n_models, sizeof *r.models);
     r.steps = pare_xcalloc(p->n_steps, sizeof *r.steps);
+    r.hashes = pare_xcalloc(p->n_models, sizeof *r.hashes);
     r.seeds = pare_xcalloc(p->n_steps, sizeof *r.seeds);
     for (size_t i = 0; i < p->n_steps; i++) r.seeds[i] = pare_seed_derive(p->seed, p->steps[i].id);
     count_uses(&r);

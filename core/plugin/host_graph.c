@@ -6,7 +6,7 @@
 #include "model/edit.h"
 #include "model/infer.h"
 #include "model/layers.h"
-#include "model/ops.h"
+#include "model/stats.h"
 
 #include <string.h>
 
@@ -224,17 +224,8 @@ static pare_status cost(const pare_host *h, pare_model *m, uint32_t node, pare_c
     pare_host_impl *s = pare_host_look(h, m, fn);
     const pare_node *n = s ? pare_host_node(h, fn, node) : NULL;
     if (!n) return PARE_EINVAL;
-    const pare_op *op = pare_op_find(n->domain, n->op_type);
-    pare_cost full = {.macs = !op ? -1 : op->macs ? op->macs(s->model, n) : 0};
-    for (uint32_t i = 0; i < n->n_in; i++) {
-        pare_const c = n->in[i] ? pare_const_of(s->model, n->in[i]) : (pare_const){0};
-        const pare_tensor *t = pare_model_tensor(s->model, c.tensor);
-        uint64_t bytes = 0;
-        if (!t || t->dtype == PARE_STRING || !pare_dtype_nbytes(t->dtype, t->count, &bytes)) continue;
-        bool weight = c.quantized || pare_dtype_kind(t->dtype) == 'f' || (op && i < 32 && op->weights >> i & 1);
-        if (weight) full.parameters += t->count;
-        full.bytes += bytes;
-    }
+    pare_cost full = {.macs = pare_node_macs(s->model, n)};
+    pare_node_parameters(s->model, n, &full.parameters, &full.bytes);
     return PARE_GIVE(h, fn, out, full) ? PARE_OK : PARE_EINVAL;
 }
 

@@ -33,17 +33,25 @@ def row(what, measured, bar, ok):
     print(f"  {what}: {measured}  (bar: {bar})  {'ok' if ok else 'MISSED'}", file=sys.stderr)
 
 
-def timed(cmd, env=None):
-    """Seconds, peak resident bytes of a whole process; its stdout is thrown away."""
+def timed(cmd):
+    """Seconds of a whole process; its stdout is thrown away."""
     start = time.perf_counter()
-    p = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env)
-    err = p.stderr.read()
-    _, status, usage = os.wait4(p.pid, 0)
+    p = subprocess.run(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     seconds = time.perf_counter() - start
-    p.returncode = os.waitstatus_to_exitcode(status)
     if p.returncode:
-        sys.exit(f"{' '.join(map(str, cmd))}: exit {p.returncode}\n{err.decode()}")
-    return seconds, usage.ru_maxrss * 1024
+        sys.exit(f"{' '.join(map(str, cmd))}: exit {p.returncode}\n{p.stderr.decode()}")
+    return seconds
+
+
+def peak_memory(cmd):
+    """Peak resident bytes of a process. A child inherits its parent's peak until it has its own, so the parent is a small
+    one."""
+    script = ("import os, sys; pid = os.fork(); pid or os.execv(sys.argv[1], sys.argv[1:]); "
+              "_, status, usage = os.wait4(pid, 0); print(usage.ru_maxrss * 1024, file=sys.stderr); sys.exit(status != 0)")
+    p = subprocess.run([sys.executable, "-S", "-c", script, *cmd], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if p.returncode:
+        sys.exit(f"{' '.join(map(str, cmd))}: failed\n{p.stderr.decode()}")
+    return int(p.stderr.split()[-1])
 
 
 def pare_run(out, *extra):
@@ -141,8 +149,8 @@ def bench_packed(tmp):
 
 def bench_process(tmp):
     out = tmp / "process"
-    ours = lambda: timed(pare_run(out, "--set", "output.gzip=off", "--set", "report.metrics=[size]"))[0]
-    peer = lambda: timed([sys.executable, "-c", "import torch"])[0]
+    ours = lambda: timed(pare_run(out, "--set", "output.gzip=off", "--set", "report.metrics=[size]"))
+    peer = lambda: timed([sys.executable, "-c", "import torch"])
     ours(), peer()
     a, b = median_pair(ours, peer)
     row("prune pipeline, whole process, no gzip, against `import torch`", f"{a * 1e3:.0f} / {b * 1e3:.0f} ms = 1/{b / a:.1f}",
@@ -152,8 +160,8 @@ def bench_process(tmp):
 def bench_gzip(tmp):
     out = tmp / "gzip"
     (tmp / "peer.py").write_text(peer_script())
-    ours = lambda: timed(pare_run(out, "--set", "report.metrics=[size]"))[0]
-    peer = lambda: timed([sys.executable, tmp / "peer.py", tmp / "peer.pth"])[0]
+    ours = lambda: timed(pare_run(out, "--set", "report.metrics=[size]"))
+    peer = lambda: timed([sys.executable, tmp / "peer.py", tmp / "peer.pth"])
     ours(), peer()
     a, b = median_pair(ours, peer, 3 if QUICK else 5)
     row("the same with gzip, against PyTorch pruning, saving and gzipping", f"{a:.2f} / {b:.2f} s = {a / b:.2f}x",
@@ -162,14 +170,14 @@ def bench_gzip(tmp):
 
 def bench_memory(tmp):
     out = tmp / "memory"
-    peaks = [timed(pare_run(out, "--set", "output.gzip=off", "--set", "report.metrics=[size]"))[1] for _ in range(3)]
+    peaks = [peak_memory(pare_run(out, "--set", "output.gzip=off", "--set", "report.metrics=[size]")) for _ in range(3)]
     size = (out / "model.onnx").stat().st_size
     peak = statistics.median(peaks)
     row("peak memory of that run", f"{peak / 1e6:.1f} MB = {peak / size:.2f}x the model's bytes", "<= 2.2x", peak / size <= 2.2)
 
 
 def bench_plugins(tmp):
-    times = [timed([PARE, "plugins"])[0] for _ in range(30 if QUICK else 100)]
+    times = [timed([PARE, "plugins"]) for _ in range(30 if QUICK else 100)]
     row("`pare plugins`", f"{statistics.median(times) * 1e3:.1f} ms median, {max(times) * 1e3:.1f} ms worst",
         "<= 10 ms / <= 20 ms", statistics.median(times) <= 0.010 and max(times) <= 0.020)
 

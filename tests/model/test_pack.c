@@ -523,20 +523,47 @@ static void test_bad_structure(void **state) {
     assert_damaged(m);
 }
 
-/* One tensor's node poses as a part of another's. */
+/* One tensor's last node poses as another's inner one: a bfloat16 of zeros casts what is an f32 tensor of its own. */
 static void test_shared_node(void **state) {
     (void)state;
-    static const double shares[] = {0.95, 1.0};
     const int64_t n = 10007;
-    pare_model *m = model_with(2, PARE_FLOAT, 1, &n, shares, 0);
+    const double all = 1.0;
+    pare_model *m = model_with(1, PARE_BFLOAT16, 1, &n, &all, 0);
+    pare_model_opset_set(m, "", 17);
+    add_weight(m, "layer1.weight", PARE_FLOAT, 1, &n, 1.0, 0);
+    const char *outs[] = {"z"};
+    uint32_t in = pare_graph_find(m, PARE_MAIN_GRAPH, "layer1.weight"), x = pare_graph_find(m, PARE_MAIN_GRAPH, "x");
+    uint32_t relu = pare_node_add(m, PARE_MAIN_GRAPH, 0, "Relu", "", "", &in, 1, outs, 1);
     pare_pack_result r;
     assert_int_equal(pare_model_pack(m, NULL, &r), PARE_OK);
-    uint32_t w1 = pare_graph_find(m, PARE_MAIN_GRAPH, "layer1.weight"), x = pare_graph_find(m, PARE_MAIN_GRAPH, "x");
-    pare_node *last = pare_model_node(m, pare_model_value(m, pare_graph_find(m, PARE_MAIN_GRAPH, "y1"))->producer);
-    pare_node_input_set(m, last->id, 1, x); /* nobody else uses layer1.weight now */
-    pare_node_input_set(m, by_op(m, "ScatterElements")->id, 0, w1);
+    assert_int_equal(r.tensors_packed, 2);
+    pare_node_input_set(m, by_op(m, "Cast")->id, 0, in);
+    pare_model *twice = pare_model_clone(m);
+    assert_refused(twice, PARE_EINVAL, "model.packed-damaged", "layer0.weight"); /* layer1 is used elsewhere */
+    pare_node_input_set(m, relu, 0, x);
     assert_int_equal(pare_model_check(m, NULL), PARE_OK);
     assert_refused(m, PARE_EINVAL, "model.packed-damaged", NULL);
+}
+
+/* Tensors of one length scatter into one base, also where that is a tensor of its own. */
+static void test_shared_base(void **state) {
+    (void)state;
+    static const double shares[] = {0.95, 0.95, 1.0};
+    const int64_t n = 10007;
+    pare_model *m = model_with(3, PARE_FLOAT, 1, &n, shares, 0), *k = pare_model_clone(m);
+    pare_pack_result r;
+    assert_int_equal(pare_model_pack(k, NULL, &r), PARE_OK);
+    assert_int_equal(count_op(k, "ConstantOfShape"), 2); /* the base, and the tensor of zeros */
+    for (size_t i = 0; i < k->nodes.len; i++)
+        if (k->nodes.data[i] && pare_node_is(k->nodes.data[i], "ScatterElements"))
+            pare_node_input_set(k, (uint32_t)i + 1, 0, pare_graph_find(k, PARE_MAIN_GRAPH, "layer2.weight"));
+    assert_int_equal(pare_model_check(k, NULL), PARE_OK);
+    assert_int_equal(pare_model_unpack(k, NULL), PARE_OK);
+    for (size_t i = 0; i < 3; i++)
+        assert_memory_equal(weight(k, i)->blob->data, weight(m, i)->blob->data, weight(m, i)->blob->len);
+    pare_model_free(k);
+    round_trip(m, 3);
+    pare_model_free(m);
 }
 
 /* W's consumers have gone: it still comes back. */
@@ -597,6 +624,7 @@ int main(void) {
         cmocka_unit_test(test_bombs),
         cmocka_unit_test(test_bad_structure),
         cmocka_unit_test(test_shared_node),
+        cmocka_unit_test(test_shared_base),
         cmocka_unit_test(test_unused),
         cmocka_unit_test(test_folded_elsewhere),
         cmocka_unit_test(test_clone_is_untouched),

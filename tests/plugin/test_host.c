@@ -260,7 +260,7 @@ static void notes_become_json(void **state) {
     char *text = json_dumps(notes, JSON_COMPACT);
     assert_string_equal(
         text, "{\"notes\":{\"total\":3.5,\"why\":\"because\"},\"layers\":[{\"name\":\"fc.weight\",\"requested\":0.5,"
-              "\"achieved\":null,\"count\":12.0}],\"curves\":{\"loss\":[[0.0,1.5],[1.0,0.5]]}}");
+              "\"achieved\":null,\"count\":12}],\"curves\":{\"loss\":[[0,1.5],[1,0.5]]}}");
     free(text);
     run(bad_notes, PARE_EINTERNAL);
     assert_said(said_by, "plugin.misuse", "the column name comes twice");
