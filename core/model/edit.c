@@ -123,14 +123,7 @@ static void graph_drop(pare_model *m, uint32_t id) {
     for (size_t i = 0; i < g->initializers.len; i++) tensor_drop(m, g->initializers.data[i]);
     for (size_t i = 0; i < m->values.len; i++)
         if (m->values.data[i] && m->values.data[i]->graph == id) value_drop(m, (uint32_t)i + 1);
-    pare_vec_free(&g->nodes);
-    pare_vec_free(&g->inputs);
-    pare_vec_free(&g->outputs);
-    pare_vec_free(&g->initializers);
-    pare_vec_free(&g->sparse);
-    pare_vec_free(&g->loose_info);
-    pare_vec_free(&g->info_order);
-    pare_map_free(&g->names);
+    pare_graph_clear(g);
     m->graphs.data[id - 1] = NULL;
 }
 
@@ -317,9 +310,10 @@ const char *pare_name_fresh(pare_model *m, uint32_t graph, const char *want) {
 
 /* ---- tensors ---- */
 
-static pare_blob *blob_for(uint32_t dtype, uint64_t count) {
+/* Memory for a tensor of these dims; NULL: none to be had, or sizes overflow. */
+static pare_blob *blob_for(uint32_t dtype, size_t ndim, const int64_t *dims, uint64_t *count) {
     uint64_t bytes;
-    return pare_dtype_nbytes(dtype, count, &bytes) ? pare_blob_new(bytes) : NULL;
+    return pare_dims_count(dims, ndim, count) && pare_dtype_nbytes(dtype, *count, &bytes) ? pare_blob_new(bytes) : NULL;
 }
 
 static pare_tensor *tensor_new(pare_model *m, const char *name, uint32_t dtype, size_t ndim, const int64_t *dims,
@@ -353,8 +347,7 @@ static void tensor_define(pare_model *m, uint32_t graph, pare_tensor *t) {
 uint32_t pare_tensor_add(pare_model *m, uint32_t graph, const char *name, uint32_t dtype, size_t ndim,
                          const int64_t *dims) {
     uint64_t count;
-    if (!pare_dims_count(dims, ndim, &count)) return 0;
-    pare_blob *blob = blob_for(dtype, count);
+    pare_blob *blob = blob_for(dtype, ndim, dims, &count);
     if (!blob) return 0;
     pare_tensor *t = tensor_new(m, name, dtype, ndim, dims, count, blob);
     tensor_define(m, graph, t);
@@ -386,8 +379,7 @@ void pare_initializer_move(pare_model *m, uint32_t tensor, size_t index) {
 bool pare_tensor_retype(pare_model *m, uint32_t tensor, uint32_t dtype, size_t ndim, const int64_t *dims) {
     pare_tensor *t = pare_model_tensor(m, tensor);
     uint64_t count;
-    if (!pare_dims_count(dims, ndim, &count)) return false;
-    pare_blob *blob = blob_for(dtype, count);
+    pare_blob *blob = blob_for(dtype, ndim, dims, &count);
     if (!blob) return false;
     pare_blob_unref(t->blob);
     t->blob = blob;
@@ -484,8 +476,7 @@ void pare_attr_set_floats(pare_model *m, uint32_t node, const char *name, const 
 uint32_t pare_attr_set_tensor(pare_model *m, uint32_t node, const char *name, uint32_t dtype, size_t ndim,
                               const int64_t *dims) {
     uint64_t count;
-    if (!pare_dims_count(dims, ndim, &count)) return 0;
-    pare_blob *blob = blob_for(dtype, count);
+    pare_blob *blob = blob_for(dtype, ndim, dims, &count);
     if (!blob) return 0;
     pare_tensor *t = tensor_new(m, "", dtype, ndim, dims, count, blob);
     t->owner = PARE_OWNER_ATTRIBUTE;

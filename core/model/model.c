@@ -15,24 +15,25 @@ pare_model *pare_model_new(const char *graph_name) {
     return m;
 }
 
+void pare_graph_clear(pare_graph *g) {
+    pare_vec_free(&g->nodes);
+    pare_vec_free(&g->inputs);
+    pare_vec_free(&g->outputs);
+    pare_vec_free(&g->initializers);
+    pare_vec_free(&g->sparse);
+    pare_vec_free(&g->loose_info);
+    pare_vec_free(&g->info_order);
+    pare_map_free(&g->names);
+}
+
 void pare_model_free(pare_model *m) {
     if (!m) return;
     for (size_t i = 0; i < m->tensors.len; i++)
         if (m->tensors.data[i]) pare_blob_unref(m->tensors.data[i]->blob);
     for (size_t i = 0; i < m->values.len; i++)
         if (m->values.data[i]) pare_vec_free(&m->values.data[i]->uses);
-    for (size_t i = 0; i < m->graphs.len; i++) {
-        pare_graph *g = m->graphs.data[i];
-        if (!g) continue;
-        pare_vec_free(&g->nodes);
-        pare_vec_free(&g->inputs);
-        pare_vec_free(&g->outputs);
-        pare_vec_free(&g->initializers);
-        pare_vec_free(&g->sparse);
-        pare_vec_free(&g->loose_info);
-        pare_vec_free(&g->info_order);
-        pare_map_free(&g->names);
-    }
+    for (size_t i = 0; i < m->graphs.len; i++)
+        if (m->graphs.data[i]) pare_graph_clear(m->graphs.data[i]);
     pare_vec_free(&m->opsets);
     pare_vec_free(&m->metadata);
     pare_vec_free(&m->functions);

@@ -185,6 +185,7 @@ pare_model *pare_model_new(const char *graph_name);
 /* An independent copy with the same ids; tensor bytes are shared until written. */
 pare_model *pare_model_clone(const pare_model *m);
 void pare_model_free(pare_model *m); /* NULL is fine */
+void pare_graph_clear(pare_graph *g); /* frees a graph's lists, which are not the arena's; for edit.c */
 
 /* Entries by id; NULL for 0, deleted and out of range. */
 static inline pare_graph *pare_model_graph(const pare_model *m, uint32_t id) {
