@@ -1,0 +1,78 @@
+/* engine/session.h - a model made ready to run on a device, and run.
+ *
+ * A session is a private copy of the model, lowered to one opset, rewritten by passes, and planned for each set of input
+ * shapes that comes: kernels chosen, constants packed, layouts settled, one arena laid out. It sees the model as it was at
+ * open. It belongs to one host thread; several sessions may run at once. The engine knows no kernel: `backend` computes,
+ * and `host_backend` (the CPU's) folds constants, works out shapes, and takes the nodes that `backend` has no kernel for.
+ * May use: base, model, sdk.
+ */
+#ifndef PARE_ENGINE_SESSION_H
+#define PARE_ENGINE_SESSION_H
+
+#include "model/array.h"
+
+#include <pare/backend.h>
+
+/* A backend and the host handle its functions take. Borrowed. */
+typedef struct pare_engine_backend {
+    const pare_backend *backend;
+    const pare_host *host;
+} pare_engine_backend;
+
+typedef struct pare_session_opts {
+    pare_engine_backend backend;      /* where nodes run */
+    pare_engine_backend host_backend; /* host_memory == 1; may be the same */
+    uint32_t device;                  /* index */
+    uint32_t threads;                 /* 0: pare_threads() */
+    uint64_t memory;                  /* cap in bytes, 0: none */
+    const char *const *fetches;       /* names of values to hand out; NULL: the graph's outputs. Fusion stops at them */
+    size_t n_fetches;
+    bool no_passes;                   /* for tests: only lowering */
+    bool profile;                     /* times each node (pare_session_profile) */
+} pare_session_opts;
+
+typedef struct pare_session pare_session;
+
+/* What a session takes or gives. Strings live with the session. */
+typedef struct pare_port {
+    const char *name;
+    uint32_t dtype;
+    int32_t ndim;         /* -1: any */
+    const pare_dim *dims; /* value -1: any; equal symbols mean equal sizes */
+} pare_port;
+
+/* Refuses by name, before anything runs, what can't run: an op that no backend has (with its node), functions, control
+ * flow, string tensors. PARE_EUNSUPPORTED, PARE_EINVAL, PARE_ENOMEM; reported. */
+pare_status pare_session_open(const pare_model *m, const pare_session_opts *opts, pare_diags *d, pare_session **out);
+void pare_session_close(pare_session *s); /* NULL is fine */
+
+/* Graph inputs that are no initializers, in order; fetches in order. */
+size_t pare_session_n_inputs(const pare_session *s);
+const pare_port *pare_session_input(const pare_session *s, size_t i);
+size_t pare_session_n_outputs(const pare_session *s);
+const pare_port *pare_session_output(const pare_session *s, size_t i);
+
+/* Runs once. in: one array per input, of the right dtype and of dims that fit (else PARE_EINVAL, reported with the input's
+ * name, what came and what is allowed). out: n_outputs arrays, the caller's to unref; untouched on failure. */
+pare_status pare_session_run(pare_session *s, pare_array *const *in, pare_diags *d, pare_array **out);
+
+/* One node of the latest plan, in execution order. */
+typedef struct pare_profile_node {
+    const char *node, *op_type, *kernel, *layout, *device; /* node: name or label; layout: of its first output */
+    const char *dtype;
+    double seconds;  /* of all runs since the last reset, 0 without `profile` */
+    int64_t macs;    /* per run, -1 unknown */
+    uint64_t runs;
+} pare_profile_node;
+size_t pare_session_profile(const pare_session *s, const pare_profile_node **nodes);
+void pare_session_profile_reset(pare_session *s);
+
+/* Bytes of the arena and of packed constants of the latest plan. */
+typedef struct pare_session_memory {
+    uint64_t arena, packed;
+} pare_session_memory;
+pare_session_memory pare_session_memory_of(const pare_session *s);
+
+const char *pare_session_device(const pare_session *s); /* what the backend says of itself */
+
+#endif
