@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -260,6 +261,10 @@ pare_status pare_file_remove(const char *path) {
     return errno == ENOENT ? PARE_ENOTFOUND : PARE_EIO;
 }
 
+bool pare_dir_make_new(const char *path) { return mkdir(path, 0777) == 0; }
+
+bool pare_file_lock(FILE *f) { return flock(fileno(f), LOCK_EX | LOCK_NB) == 0; }
+
 /* ---- memory ---- */
 
 void pare_memory_huge(void *p, size_t n) {
@@ -356,6 +361,10 @@ const char *pare_cpu_model(void) {
     pthread_once(&cpu_once, cpu_read);
     return cpu_model;
 }
+
+/* ---- the environment ---- */
+
+void pare_env_set(const char *name, const char *value) { setenv(name, value, 1); }
 
 /* ---- dynamic objects ---- */
 

@@ -25,10 +25,14 @@ void pare_dir_list_free(char **names);
 
 /* ---- changing ---- */
 pare_status pare_dir_make(const char *path, pare_diags *d); /* with parents; fine when it exists */
+bool pare_dir_make_new(const char *path); /* one folder that was not there; false otherwise, silent */
 pare_status pare_tree_remove(const char *path, pare_diags *d); /* never follows links; fine when absent */
 pare_status pare_path_rename(const char *from, const char *to, pare_diags *d); /* replaces; fsyncs the folder */
 pare_status pare_path_link(const char *from, const char *to, pare_diags *d);   /* hard link, else a copy; replaces */
 pare_status pare_file_remove(const char *path);
+
+/* Takes the lock on an open file that no other process may hold too; false: somebody has it. Goes with the file's close. */
+bool pare_file_lock(FILE *f);
 
 /* ---- reading ---- */
 
@@ -87,6 +91,10 @@ void pare_job_join(pare_job *job); /* waits and frees; NULL is fine */
 
 /* Memory that is large and used throughout may lie in huge pages: fewer page faults. A hint. */
 void pare_memory_huge(void *p, size_t n);
+
+/* ---- the environment ---- */
+/* Sets a variable for this process and the libraries it opens later. Before the first thread starts. */
+void pare_env_set(const char *name, const char *value);
 
 /* ---- dynamic objects: RTLD_NOW | RTLD_LOCAL, never closed ---- */
 typedef void (*pare_fn)(void);

@@ -439,7 +439,8 @@ pare_status pare_yaml_parse(const char *name, const char *text, size_t len, pare
     }
     y->src.text = pare_arena_strndup(&y->arena, len ? text : "", len);
     y->src.len = len;
-    pare_status st = load(y, &y->src, 0, d, &y->root);
+    size_t from = len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* a byte order mark, as editors leave it */
+    pare_status st = load(y, &y->src, from, d, &y->root);
     if (st == PARE_OK && (!y->root || (y->root->kind == PARE_YAML_NULL && !*y->root->text)))
         st = pare_fail_at(d, PARE_EINVAL, (pare_span){.src = &y->src}, "yaml.empty", NULL,
                           "the file is empty: there is no value in it");

@@ -16,20 +16,6 @@ static void put(const char *s) {
     pare_sb_free(&b);
 }
 
-static void cell_count(pare_table *t, int64_t n) {
-    pare_sb b = {0};
-    if (n >= 0) pare_sb_count(&b, (uint64_t)n);
-    pare_table_cell(t, "%s", n >= 0 ? pare_sb_str(&b) : "unknown");
-    pare_sb_free(&b);
-}
-
-static void cell_bytes(pare_table *t, int64_t n) {
-    pare_sb b = {0};
-    if (n >= 0) pare_sb_bytes(&b, (uint64_t)n);
-    pare_table_cell(t, "%s", n >= 0 ? pare_sb_str(&b) : "-");
-    pare_sb_free(&b);
-}
-
 static void add_shape(pare_sb *b, uint32_t ndim, const int64_t *dims) {
     pare_sb_addc(b, '(');
     for (uint32_t i = 0; i < ndim; i++) pare_sb_printf(b, "%s%" PRId64, i ? ", " : "", dims[i]);
@@ -95,9 +81,9 @@ static void print_tensors(const pare_look *l) {
         pare_table_cell(t, "%s", s->node);
         pare_table_cell(t, "%s", pare_sb_str(&shape));
         pare_table_cell(t, "%s", pare_dtype_name(x->dtype));
-        cell_count(t, (int64_t)s->parameters);
+        pare_table_cell_count(t, (int64_t)s->parameters, "unknown");
         pare_table_cell(t, "%.2f %%", 100.0 * (double)(s->parameters - s->nonzero) / (double)s->parameters);
-        cell_bytes(t, (int64_t)s->bytes);
+        pare_table_cell_bytes(t, (int64_t)s->bytes, "-");
         pare_sb_free(&shape);
     }
     putchar('\n');
@@ -187,11 +173,11 @@ static json_t *compare_side(const pare_look *l) {
 static void compare_row(pare_table *t, const char *what, int64_t a, int64_t b, bool bytes) {
     pare_table_cell(t, "%s", what);
     if (bytes) {
-        cell_bytes(t, a);
-        cell_bytes(t, b);
+        pare_table_cell_bytes(t, a, "-");
+        pare_table_cell_bytes(t, b, "-");
     } else {
-        cell_count(t, a);
-        cell_count(t, b);
+        pare_table_cell_count(t, a, "unknown");
+        pare_table_cell_count(t, b, "unknown");
     }
     if (a > 0 && b >= 0)
         pare_table_cell(t, "%.3fx", (double)b / (double)a);

@@ -4,27 +4,29 @@
 #include "model/edit.h"
 #include "model/onnx.h"
 #include "model/pack.h"
+#include "pipeline/measure.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* OUT must not be there yet, or --force; and must not be IN itself, which is mapped while it is read. */
-static pare_status check_out(pare_cli *c, const char *in, const char *out) {
+/* OUT must not be there yet, or --force. It may be IN itself: the new file appears by rename, the old one stays mapped. */
+static pare_status check_out(pare_cli *c, const char *out) {
     pare_path_kind kind = pare_path_what(out);
     if (kind == PARE_PATH_NONE) return PARE_OK;
     if (kind != PARE_PATH_FILE)
         return pare_fail_file(c->diags, PARE_EINVAL, out, "cli.out", NULL, "is not a file that could be replaced");
     if (!c->args.force)
         return pare_fail_file(c->diags, PARE_EINVAL, out, "cli.out-exists", "give --force to replace it", "exists");
-    (void)in; /* replacing IN by itself is fine: the new file appears by rename, the old one stays mapped */
     return PARE_OK;
 }
 
 static pare_status finish(pare_cli *c, pare_model *m, const char *in, const char *out, const pare_pack_result *res) {
-    uint64_t before = 0, after = 0;
+    uint64_t after = 0;
     pare_onnx_write_opts opts = {.bytes = &after};
-    pare_file_size(in, &before);
-    pare_status st = pare_onnx_write(m, out, &opts, c->diags);
+    pare_metrics size = pare_metrics_none();
+    pare_status st = pare_metrics_read(m, false, c->diags, &size);
+    uint64_t before = (uint64_t)size.bytes;
+    if (!st) st = pare_onnx_write(m, out, &opts, c->diags);
     if (st) return st;
     if (c->args.json) {
         json_t *j = json_pack("{s:o, s:o, s:I, s:I}", "in", pare_json_str(in), "out", pare_json_str(out), "bytes_in",
@@ -50,7 +52,7 @@ static pare_status pack(pare_cli *c) {
     const char *in = c->args.rest.data[0], *out = c->args.rest.data[1];
     pare_model *m = NULL;
     pare_pack_result res = {0};
-    pare_status st = check_out(c, in, out);
+    pare_status st = check_out(c, out);
     if (!st) st = pare_model_load(in, c->diags, &m);
     if (!st) st = pare_model_check(m, c->diags);
     if (!st) st = pare_model_pack(m, c->diags, &res);
@@ -67,7 +69,7 @@ static pare_status pack(pare_cli *c) {
 static pare_status unpack(pare_cli *c) {
     const char *in = c->args.rest.data[0], *out = c->args.rest.data[1];
     pare_model *m = NULL;
-    pare_status st = check_out(c, in, out);
+    pare_status st = check_out(c, out);
     if (!st) st = pare_onnx_read(in, c->diags, &m);
     if (!st && !pare_model_is_packed(m))
         pare_say(c->diags, PARE_WARNING, "pack.not-packed", "%s is not packed: the result is a plain copy", in);
@@ -87,5 +89,5 @@ const pare_command pare_cmd_pack = {
     opts, sizeof opts / sizeof *opts, pack};
 
 const pare_command pare_cmd_unpack = {
-    "unpack", "IN OUT", 2, 2, "gives the plain file back from a packed one, byte for byte", NULL, opts,
+    "unpack", "IN OUT", 2, 2, "gives the plain file back from a packed one; one that pare wrote byte for byte", NULL, opts,
     sizeof opts / sizeof *opts, unpack};

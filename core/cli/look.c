@@ -14,7 +14,7 @@ pare_status pare_look_open(const char *path, pare_diags *d, pare_look *out) {
     if (out->packed) st = pare_model_unpack(out->model, d);
     if (!st) st = pare_model_check(out->model, d);
     if (!st) st = pare_model_stats_of(out->model, d, &out->stats);
-    if (!st) st = pare_metrics_file(path, true, d, &out->metrics);
+    if (!st) st = pare_metrics_read(out->model, true, d, &out->metrics);
     if (st) return st;
     out->metrics.parameters = (int64_t)out->stats.parameters;
     out->metrics.nonzero = (int64_t)out->stats.nonzero;

@@ -1,5 +1,6 @@
 /* cli/main.c - the `pare` executable: finds the command, sets up diagnostics and threads, maps status to exit code. */
 #include "base/json.h"
+#include "base/os.h"
 #include "cli/cli.h"
 
 #include <stdlib.h>
@@ -62,19 +63,25 @@ static pare_status run_command(const pare_command *cmd, int argc, char **argv, p
     pare_cancel_install();
     st = cmd->run(c);
     pare_progress_free(c->progress);
-    if (fflush(stdout) && !st) st = pare_fail(c->diags, PARE_EIO, "cli.stdout", NULL, "stdout can't be written");
     return st;
 }
 
+/* libgomp reads this once, when a backend brings it in. Its own choice, spinning for long, costs a hundredfold where two
+ * threads meet on one core; a short spin costs nothing where they don't. */
+static void set_openmp_waiting(void) {
+    if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT")) pare_env_set("GOMP_SPINCOUNT", "1000");
+}
+
 int main(int argc, char **argv) {
+    set_openmp_waiting();
     const char *word = argc > 1 ? argv[1] : NULL;
     if (!word || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
         usage(word ? stdout : stderr);
-        return word ? 0 : 2;
+        return !word ? 2 : fflush(stdout) || ferror(stdout) ? 1 : 0;
     }
     if (strcmp(word, "--version") == 0) {
         printf("pare %s\n", PARE_VERSION);
-        return 0;
+        return fflush(stdout) || ferror(stdout) ? 1 : 0;
     }
     bool json = has_flag(argc - 2, argv + 2, "--json");
     pare_cli c = {.diags = pare_diags_new(json ? PARE_DIAG_JSON : PARE_DIAG_HUMAN, stderr)};
@@ -82,6 +89,8 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < N_COMMANDS; i++)
         if (strcmp(commands[i]->name, word) == 0) cmd = commands[i];
     pare_status st = cmd ? run_command(cmd, argc - 2, argv + 2, &c) : no_command(word, c.diags);
+    if ((fflush(stdout) || ferror(stdout)) && !st) /* a full disk, a closed pipe: now, or at an earlier write */
+        st = pare_fail(c.diags, PARE_EIO, "cli.stdout", NULL, "stdout can't be written");
     pare_args_free(&c.args);
     pare_diags_free(c.diags);
     return pare_exit_code(st);

@@ -41,6 +41,8 @@ void pare_model_free(pare_model *m) {
     pare_vec_free(&m->nodes);
     pare_vec_free(&m->values);
     pare_vec_free(&m->tensors);
+    for (size_t i = 0; i < m->data_files.len; i++) pare_map_file_unref(m->data_files.data[i]);
+    pare_vec_free(&m->data_files);
     pare_map_file_unref(m->file);
     free(m->path);
     free(m->numbers);
@@ -154,6 +156,8 @@ pare_model *pare_model_clone(const pare_model *m) {
     cloner c = {m, k};
     k->file = m->file ? pare_map_file_ref(m->file) : NULL;
     k->path = m->path ? pare_xstrdup(m->path) : NULL;
+    for (size_t i = 0; i < m->data_files.len; i++)
+        pare_vec_push(&k->data_files, pare_map_file_ref(m->data_files.data[i]));
     k->ir_version = m->ir_version;
     k->producer_name = dup_str(&c, m->producer_name);
     k->producer_version = dup_str(&c, m->producer_version);
@@ -210,6 +214,16 @@ pare_tensor *pare_model_find_tensor(const pare_model *m, const char *name) {
         if (t) return t;
     }
     return NULL;
+}
+
+uint32_t pare_tensor_value(const pare_model *m, const pare_tensor *t) {
+    if (t->owner == PARE_OWNER_INITIALIZER) {
+        const pare_graph *g = pare_model_graph(m, t->graph);
+        uint32_t id;
+        return g && pare_map_get(&g->names, t->name, &id) ? id : 0;
+    }
+    const pare_node *n = pare_model_node(m, t->node);
+    return n && pare_node_is(n, "Constant") && n->n_out ? n->out[0] : 0;
 }
 
 const pare_attr *pare_node_attr(const pare_node *n, const char *name) {

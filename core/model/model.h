@@ -172,10 +172,13 @@ typedef struct pare_model {
     PARE_VEC(pare_tensor *) tensors;     /* [id - 1] */
     pare_map_file *file;                 /* the mapped file that `extra`s may point into, or NULL */
     char *path;                          /* where it was read from, or NULL */
+    PARE_VEC(pare_map_file *) data_files; /* external data files it was read from, in order of first use */
     pare_arena arena;
     uint64_t edits;                      /* bumped by every structural edit */
     uint32_t *numbers;                   /* layers.c's: a node's number in its label, as of numbers_edits; or NULL */
     uint64_t numbers_edits;
+    struct json_t *masks;                /* mask.c's: the list of masked tensors, read from masks_text; or NULL */
+    const char *masks_text;
 } pare_model;
 
 enum { PARE_MAIN_GRAPH = 1 };
@@ -205,6 +208,9 @@ static inline pare_tensor *pare_model_tensor(const pare_model *m, uint32_t id) {
 uint32_t pare_graph_find(const pare_model *m, uint32_t graph, const char *name);
 /* The initializer called `name` in the main graph, else in any graph. NULL: none. */
 pare_tensor *pare_model_find_tensor(const pare_model *m, const char *name);
+
+/* The value a tensor defines: an initializer's, or the output of the Constant node that holds it. 0: none. */
+uint32_t pare_tensor_value(const pare_model *m, const pare_tensor *t);
 
 const pare_attr *pare_node_attr(const pare_node *n, const char *name); /* NULL: absent */
 int64_t pare_node_attr_int(const pare_node *n, const char *name, int64_t dflt);

@@ -167,6 +167,8 @@ static pare_status read_file(pare_map_file *file, const char *path, bool in_memo
     r.m->file = file;               /* the model has our reference now */
     r.m->path = pare_xstrdup(path); /* for messages; a model in memory came from nowhere */
     file_read(&r);
+    for (size_t i = 0; i < r.externals.len; i++)
+        if (r.externals.data[i].file) pare_vec_push(&r.m->data_files, pare_map_file_ref(r.externals.data[i].file));
     pare_onnx_externals_free(&r);
     if (r.st) {
         pare_model_free(r.m);

@@ -1,7 +1,8 @@
 /* model/pack.h - pruned weights stored as gaps and values (or a bit mask) that runtimes fold back at load.
  *
  * A tensor W is replaced by ordinary nodes whose last output has W's name; consumers don't change. Metadata key
- * `ai.pare.packed` says what was packed and where it stood, so that unpacking gives the first file back, byte for byte.
+ * `ai.pare.packed` says what was packed and where it stood, so that unpacking gives the first file back: byte for
+ * byte one that pare wrote, with the same meaning one of another tool.
  * The forms are described in pack.c. They need ai.onnx >= 11 (bfloat16: 13) and IR >= 4, and were measured with ONNX
  * Runtime and OpenVINO, which fold every node of them when they load the file. May use: model.h, edit.h, onnx.h.
  */

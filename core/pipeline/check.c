@@ -6,10 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pare_span locate(void *ctx, const char *param) {
-    const pare_pipeline_step *s = ctx;
-    return param ? pare_params_locate(s->with, param) : s->at;
-}
+static pare_span locate(void *ctx, const char *param) { return pare_pipeline_locate(ctx, param); }
 
 /* The pipeline model at the start of the line a step works on: what its input looks like before earlier steps. */
 static uint32_t root_of(const pare_pipeline *p, pare_pipeline_ref ref) {

@@ -155,6 +155,10 @@ void pare_pipeline_free(pare_pipeline *p) {
     pare_arena_free(&arena);
 }
 
+pare_span pare_pipeline_locate(const pare_pipeline_step *step, const char *param) {
+    return param ? pare_params_locate(step->with, param) : step->at;
+}
+
 const char *pare_pipeline_ref_name(const pare_pipeline *p, pare_pipeline_ref r) {
     return r.kind == PARE_REF_MODEL ? p->models[r.i].name : p->steps[r.i].id;
 }

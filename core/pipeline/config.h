@@ -100,6 +100,9 @@ typedef struct pare_pipeline_opts {
 pare_status pare_pipeline_open(const char *path, const pare_pipeline_opts *opts, pare_diags *d, pare_pipeline **out);
 void pare_pipeline_free(pare_pipeline *p); /* NULL is fine */
 
+/* The place of a step's parameter ("sparsity", "layers[2].sparsity"); of the step itself for NULL. */
+pare_span pare_pipeline_locate(const pare_pipeline_step *step, const char *param);
+
 /* "net" or "pruned": the name of what a reference points to. */
 const char *pare_pipeline_ref_name(const pare_pipeline *p, pare_pipeline_ref r);
 

@@ -48,24 +48,24 @@ pare_status pare_metrics_stream(pare_model *m, bool gzip, pare_diags *d, pare_me
     return st;
 }
 
-pare_status pare_metrics_file(const char *path, bool gzip, pare_diags *d, pare_metrics *out) {
-    pare_map_file *f = NULL;
-    pare_status st = pare_map_file_open(path, d, &f);
-    if (st) return st;
-    out->bytes = (int64_t)f->len;
-    if (gzip) {
-        pare_gzip *z = pare_gzip_new((pare_sink){0}, d);
-        pare_sink to = pare_gzip_sink(z);
-        uint64_t bytes = 0;
-        st = to.write(to.ctx, f->data, (size_t)f->len);
-        if (st)
-            pare_gzip_abort(z);
-        else
-            st = pare_gzip_end(z, &bytes);
-        if (!st) out->gzip_bytes = (int64_t)bytes;
+pare_status pare_metrics_read(const pare_model *m, bool gzip, pare_diags *d, pare_metrics *out) {
+    pare_gzip *z = gzip ? pare_gzip_new((pare_sink){0}, d) : NULL;
+    pare_sink to = z ? pare_gzip_sink(z) : (pare_sink){0};
+    uint64_t total = 0, packed = 0;
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i <= m->data_files.len && !st; i++) { /* one stream for all, as tar and gzip would */
+        const pare_map_file *f = i ? m->data_files.data[i - 1] : m->file;
+        total += f->len;
+        if (z) st = to.write(to.ctx, f->data, (size_t)f->len);
     }
-    pare_map_file_unref(f);
-    return st;
+    if (st)
+        pare_gzip_abort(z);
+    else if (z)
+        st = pare_gzip_end(z, &packed);
+    if (st) return st;
+    out->bytes = (int64_t)total;
+    if (z) out->gzip_bytes = (int64_t)packed;
+    return PARE_OK;
 }
 
 json_t *pare_json_count(int64_t n) { return n < 0 ? json_null() : json_integer(n); }

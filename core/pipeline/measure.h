@@ -24,8 +24,8 @@ pare_status pare_metrics_counts(pare_model *m, pare_diags *d, pare_metrics *out)
 /* The size of the model's file as pare writes it, and with `gzip` its size in a gzip file (zlib level 6). Nothing is
  * written anywhere. */
 pare_status pare_metrics_stream(pare_model *m, bool gzip, pare_diags *d, pare_metrics *out);
-/* The same of a file that is there already. */
-pare_status pare_metrics_file(const char *path, bool gzip, pare_diags *d, pare_metrics *out);
+/* The same of the file a model was read from, with the data files beside it. */
+pare_status pare_metrics_read(const pare_model *m, bool gzip, pare_diags *d, pare_metrics *out);
 
 /* The keys of report.json's `metrics`; what was not measured is null. A new reference. */
 json_t *pare_metrics_json(const pare_metrics *m);

@@ -13,13 +13,26 @@ static pare_status at_entry(pare_status st, pare_diags *d, const pare_pipeline_m
     return st;
 }
 
+/* The zoo names parameters; their places are known here. */
+static pare_status build(const pare_pipeline *p, const pare_pipeline_model *pm, pare_diags *d, pare_model **out) {
+    pare_diags *said = pare_diags_new(PARE_DIAG_SILENT, NULL);
+    pare_status st = pm->zoo->build(pm->with->args, p->seed, said, out);
+    for (size_t i = 0; i < pare_diags_count(said); i++) {
+        pare_diag_item it = *pare_diags_get(said, i);
+        if (it.param) it.at = pare_params_locate(pm->with, it.param);
+        pare_diags_add(d, &it);
+    }
+    pare_diags_free(said);
+    return st;
+}
+
 pare_status pare_pipeline_model_open(const pare_pipeline *p, const pare_pipeline_model *pm, pare_diags *d,
                                      pare_model **out) {
     pare_model *m = NULL;
     pare_weights *w = NULL;
     pare_status st;
     if (pm->zoo)
-        st = pm->zoo->build(pm->with->args, p->seed, d, &m);
+        st = build(p, pm, d, &m);
     else
         st = pare_model_load(pm->onnx, d, &m);
     if (st) return at_entry(st, d, pm, pm->at);

@@ -76,36 +76,35 @@ json_t *pare_report_json(const pare_report *r) {
 
 /* ---- the table ---- */
 
-/* "6.09 MB  7.7x smaller" needs two columns; a lone dash where nothing was measured. */
+/* "6.09 MB (7.7x)": and how many times smaller than the baseline's, where it is compared with that. */
 static void cell_bytes(pare_table *t, int64_t n, int64_t base) {
-    if (n < 0) {
-        pare_table_cell(t, "-");
+    if (n <= 0 || base <= 0 || base == n) {
+        pare_table_cell_bytes(t, n, "-");
         return;
     }
     pare_sb b = {0};
     pare_sb_bytes(&b, (uint64_t)n);
-    if (base > 0 && n > 0 && base != n) pare_sb_printf(&b, " (%.2fx)", (double)base / (double)n);
-    pare_table_cell(t, "%s", pare_sb_str(&b));
+    pare_table_cell(t, "%s (%.2fx)", pare_sb_str(&b), (double)base / (double)n);
     pare_sb_free(&b);
 }
 
-static void cell_count(pare_table *t, int64_t n) {
-    pare_sb b = {0};
-    if (n >= 0) pare_sb_count(&b, (uint64_t)n);
-    pare_table_cell(t, "%s", n >= 0 ? pare_sb_str(&b) : "-");
-    pare_sb_free(&b);
+/* The pipeline model whose line the baseline stands in: only its results are compared with it. */
+static uint32_t baseline_model(const pare_pipeline *p) {
+    pare_pipeline_ref b = p->report.baseline;
+    return b.kind == PARE_REF_MODEL ? b.i : p->steps[b.i].model;
 }
 
-static void row(pare_table *t, const pare_report *r, const char *name, const char *use, const pare_metrics *m) {
-    const pare_metrics *base = pare_report_baseline(r);
-    int64_t base_gzip = base->gzip_bytes;
+static void row(pare_table *t, const pare_report *r, uint32_t model, const char *name, const char *use,
+                const pare_metrics *m) {
+    pare_metrics none = pare_metrics_none();
+    const pare_metrics *base = model == baseline_model(r->pipeline) ? pare_report_baseline(r) : &none;
     pare_table_cell(t, "%s", name);
     pare_table_cell(t, "%s", use);
     cell_bytes(t, m->bytes, base->bytes);
-    if (r->pipeline->report.gzip) cell_bytes(t, m->gzip_bytes, base_gzip);
+    if (r->pipeline->report.gzip) cell_bytes(t, m->gzip_bytes, base->gzip_bytes);
     cell_bytes(t, m->packed_bytes, base->bytes);
-    cell_count(t, m->parameters);
-    cell_count(t, m->nonzero);
+    pare_table_cell_count(t, m->parameters, "-");
+    pare_table_cell_count(t, m->nonzero, "-");
     if (m->parameters > 0)
         pare_table_cell(t, "%.2f %%", 100.0 * (double)(m->parameters - m->nonzero) / (double)m->parameters);
     else
@@ -125,10 +124,10 @@ void pare_report_print(const pare_report *r, const char *dir, FILE *out) {
     pare_table_rule(t);
     for (size_t i = 0; i < p->n_models; i++) {
         const pare_pipeline_model *m = &p->models[i];
-        row(t, r, m->name, m->zoo ? "(from the zoo)" : "(as it came in)", &r->input[i]);
+        row(t, r, (uint32_t)i, m->name, m->zoo ? "(from the zoo)" : "(as it came in)", &r->input[i]);
     }
     for (size_t i = 0; i < r->steps.len; i++)
-        row(t, r, r->steps.data[i].id, r->steps.data[i].use, &r->steps.data[i].metrics);
+        row(t, r, p->steps[i].model, r->steps.data[i].id, r->steps.data[i].use, &r->steps.data[i].metrics);
     fprintf(out, "%s, seed %llu, %.2f s\n\n", p->name, (unsigned long long)p->seed, r->seconds);
     pare_table_print(t, 2, out);
     pare_table_free(t);

@@ -45,6 +45,9 @@ void pare_report_print(const pare_report *r, const char *dir, FILE *out);
 typedef struct pare_table pare_table;
 pare_table *pare_table_new(const char *const *heads, size_t n); /* a head that begins with '>' is aligned right */
 void pare_table_cell(pare_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* row by row */
+/* "11,689,512" and "46.8 MB"; `none` where n is PARE_NOT_MEASURED. */
+void pare_table_cell_count(pare_table *t, int64_t n, const char *none);
+void pare_table_cell_bytes(pare_table *t, int64_t n, const char *none);
 void pare_table_rule(pare_table *t); /* a line between rows */
 void pare_table_print(const pare_table *t, unsigned indent, FILE *out);
 void pare_table_free(pare_table *t);

@@ -28,7 +28,7 @@ pare_status pare_pipeline_run(const pare_pipeline *p, const pare_run_opts *o, pa
  * model it will work on (as it is before earlier steps), and where a step will not do what people hope for. */
 pare_status pare_pipeline_check(const pare_pipeline *p, pare_plugins *plugins, pare_diags *d);
 
-/* One of the pipeline's models, built or read, weights applied. *sha256 (may be NULL): of its bytes, or its file's. */
+/* One of the pipeline's models, built or read, weights applied, checked, shapes inferred. */
 pare_status pare_pipeline_model_open(const pare_pipeline *p, const pare_pipeline_model *pm, pare_diags *d,
                                      pare_model **out);
 

@@ -33,6 +33,19 @@ void pare_table_cell(pare_table *t, const char *fmt, ...) {
     pare_sb_free(&safe);
 }
 
+static void cell_number(pare_table *t, int64_t n, const char *none, void (*add)(pare_sb *b, uint64_t n)) {
+    pare_sb b = {0};
+    if (n >= 0)
+        add(&b, (uint64_t)n);
+    else
+        pare_sb_add(&b, none);
+    pare_table_cell(t, "%s", pare_sb_str(&b));
+    pare_sb_free(&b);
+}
+
+void pare_table_cell_count(pare_table *t, int64_t n, const char *none) { cell_number(t, n, none, pare_sb_count); }
+void pare_table_cell_bytes(pare_table *t, int64_t n, const char *none) { cell_number(t, n, none, pare_sb_bytes); }
+
 void pare_table_rule(pare_table *t) {
     for (size_t i = 0; i < t->columns; i++) pare_vec_push(&t->cells, NULL);
 }

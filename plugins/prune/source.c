@@ -22,27 +22,6 @@ static pare_status take(prune_borrow *b, uint32_t tensor, uint32_t mode, pare_vi
 
 static void *start(const pare_view *v) { return (uint8_t *)v->data + v->byte_offset; }
 
-/* block_size of the DequantizeLinear that takes a value, perhaps through Identity; 0: not there. Behind a Transpose the
- * scales lie in another order than the weights: not looked for. */
-static uint64_t block_size(const pare_graph_api *graph, const pare_host *host, pare_model *model, uint32_t value,
-                           int depth) {
-    uint32_t node, slot;
-    for (uint64_t i = 0; depth && graph->consumer(host, model, value, i, &node, &slot) == PARE_OK; i++) {
-        pare_node_info info = {.size = sizeof info};
-        if (slot != 0 || graph->node_info(host, model, node, &info)) continue;
-        if (strcmp(info.op_type, "DequantizeLinear") == 0) {
-            pare_attribute a = {.size = sizeof a};
-            if (graph->attr_get(host, model, node, "block_size", &a) == PARE_OK && a.type == PARE_ATTRIBUTE_INT &&
-                a.i > 0)
-                return (uint64_t)a.i;
-        } else if (strcmp(info.op_type, "Identity") == 0 && info.n_out) {
-            const uint64_t found = block_size(graph, host, model, info.out[0], depth - 1);
-            if (found) return found;
-        }
-    }
-    return 0;
-}
-
 /* Which scale belongs to which weight. */
 static pare_status set_axis(prune_borrow *b, const prune_task *t, const pare_view *w, const pare_view *scale) {
     const int32_t axis = t->layer.quant_axis;
@@ -64,11 +43,8 @@ static pare_status set_axis(prune_borrow *b, const prune_task *t, const pare_vie
     for (uint32_t d = 0; fits && d < w->ndim; d++) fits = (int32_t)d == axis || scale->dims[d] == w->dims[d];
     if (!fits) return refuse(b->host, t, "the scale's shape fits neither channels nor blocks");
     const uint64_t scales = (uint64_t)scale->dims[axis];
-    const pare_graph_api *graph = b->host->ext(b->host, PARE_GRAPH_V1);
-    pare_tensor_info info = {.size = sizeof info};
-    uint64_t block = 0;
-    if (graph && b->tensors->info(b->host, b->model, t->layer.tensor, &info) == PARE_OK && info.value)
-        block = block_size(graph, b->host, b->model, info.value, 8);
+    const pare_layer *l = &t->layer;
+    const uint64_t block = PARE_HAS(pare_layer, l, block_size) && l->block_size > 0 ? (uint64_t)l->block_size : 0;
     if (!block || (dim + block - 1) / block != scales)
         return refuse(b->host, t, "block_size does not fit the scale's shape");
     prune_source_axis(&b->source, dim, inner, block, scales);

@@ -8,7 +8,7 @@
 #include "keys.h"
 #include "plan.h"
 
-#include <pare/graph.h>
+#include <pare/tensors.h>
 
 typedef struct prune_borrow {
     const pare_host *host;

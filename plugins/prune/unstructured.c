@@ -173,9 +173,9 @@ static void tell(const run *r) {
         note->text(r->host, "zeros", meaning);
     }
     char text[200], all[32], zeros[32];
-    (void)snprintf(text, sizeof text, "%s of %s weights are zero now (%.2f %%), %llu layers pruned",
+    (void)snprintf(text, sizeof text, "%s of %s weights are zero now (%.2f %%) in %llu layer%s",
                    grouped(parameters - nonzero, zeros), grouped(parameters, all), 100 * sparsity,
-                   (unsigned long long)layers);
+                   (unsigned long long)layers, layers == 1 ? "" : "s");
     PARE_REPORT(r->host, PARE_INFO, .code = "prune.done", .message = text, .hint = meaning);
 }
 

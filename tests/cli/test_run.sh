@@ -94,6 +94,16 @@ check cmp two/models/a.onnx two/steps/03-other/model.onnx
 # external data: the file beside the model is found again
 ok run p.yaml --out e --set output.external_data=on
 check test -s e/model.onnx.data
+check test "$(stat -c %h e/model.onnx.data)" = 1
+check test ! -e e/model.onnx.gz
 ok inspect e/model.onnx
-says "11,1"
+says "44.9 MB, gzip -6 5."
+ok run copy.yaml --set models.net.onnx=e/model.onnx --out inlined
+check cmp inlined/model.onnx j/model.onnx
+check grep -q "net data" inlined/pipeline.lock.yaml
+printf '\357\273\277' | cat - p.yaml > bom.yaml
+ok check bom.yaml
+"$pare" check p.yaml --set models.net.with.size=1 > out 2> err
+check test $? = 2
+says "--set:1:"
 finish

@@ -1,0 +1,63 @@
+/* pipeline/run_parts.h - what the pieces of a run share with each other, and with nobody else.
+ *
+ * run.c: the order of things and the steps. run_inputs.c: models in, and their hashes. run_write.c: models out.
+ * run_dir.h: the folder.
+ */
+#ifndef PARE_PIPELINE_RUN_PARTS_H
+#define PARE_PIPELINE_RUN_PARTS_H
+
+#include "base/hash.h"
+#include "pipeline/lock.h"
+#include "pipeline/run.h"
+#include "pipeline/run_dir.h"
+
+enum { PARE_NEVER = -1 };
+
+/* A model of the run: a pipeline model as it came in, or a step's result. */
+typedef struct pare_run_slot {
+    pare_model *model; /* NULL once nothing needs it any more */
+    int64_t last_use;  /* the last step that works on it, or PARE_NEVER */
+    const char *file;  /* where it was saved, relative to the run folder; NULL when it was not */
+    char sha256[PARE_SHA256_HEX];
+} pare_run_slot;
+
+typedef struct pare_run_hashes pare_run_hashes;
+
+typedef struct pare_run {
+    const pare_pipeline *p;
+    const pare_run_opts *o;
+    pare_diags *d;
+    pare_report *report;
+    pare_run_slot *models, *steps;
+    uint64_t *seeds;           /* one a step */
+    pare_run_hashes *hashes;   /* NULL until the hashing starts */
+    PARE_VEC(pare_lock_file) lock_in, lock_out;
+    pare_arena arena;
+    pare_run_dir dir;
+    bool step_done;
+} pare_run;
+
+pare_run_slot *pare_run_slot_of(pare_run *r, pare_pipeline_ref ref);
+const char *pare_run_path(pare_run *r, const char *rel); /* in the work folder; in the arena */
+/* Is it some model's end result? The main model's? */
+bool pare_run_is_final(const pare_run *r, pare_pipeline_ref ref);
+bool pare_run_is_main_final(const pare_run *r, pare_pipeline_ref ref);
+
+/* ---- run_inputs.c ---- */
+pare_status pare_run_open_models(pare_run *r);
+/* Starts hashing what came in, on a thread beside the rest, once; all input models are in memory then. */
+void pare_run_hash_start(pare_run *r);
+void pare_run_hash_join(pare_run *r); /* waits, and lets go of the models */
+pare_status pare_run_hash_note(pare_run *r); /* into lock_in; starts and joins where that was not done */
+void pare_run_hash_free(pare_run *r);
+
+/* ---- run_write.c ---- */
+
+/* Writes a model into the work folder, hashes it, and gzips it on the way: into `gz` (or NULL), or only to learn the size
+ * where the report wants it. A model with external data has no .gz: its weights are not in that file. */
+pare_status pare_run_write_model(pare_run *r, pare_model *m, const char *rel, const char *gz, pare_metrics *mx,
+                                 char *sha256);
+/* models[i]'s end result: model.onnx and what stands beside it, or models/NAME.onnx. */
+pare_status pare_run_write_final(pare_run *r, size_t i);
+
+#endif
