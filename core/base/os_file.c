@@ -67,7 +67,11 @@ static pare_status read_stream(int fd, const char *path, pare_diags *d, pare_map
 
 pare_status pare_map_file_open(const char *path, pare_diags *d, pare_map_file **out) {
     *out = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd;
+    do /* a pipe without a writer waits here: a signal ends that */
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    while (fd < 0 && errno == EINTR && !pare_cancelled());
+    if (fd < 0 && pare_cancelled()) return PARE_ECANCELLED;
     if (fd < 0) return fail_read(d, path, errno);
     pare_map_file *m = pare_xcalloc(1, sizeof *m);
     m->data = nothing;
@@ -79,6 +83,8 @@ pare_status pare_map_file_open(const char *path, pare_diags *d, pare_map_file **
         st = fail_read(d, path, errno);
     } else if (S_ISDIR(s.st_mode)) {
         st = pare_fail_file(d, PARE_EINVAL, path, "file.folder", "name a file in it", "this is a folder, not a file");
+    } else if (S_ISCHR(s.st_mode) || S_ISBLK(s.st_mode)) {
+        st = pare_fail_file(d, PARE_EINVAL, path, "file.device", "name a file", "this is a device, not a file");
     } else if (!S_ISREG(s.st_mode)) {
         st = read_stream(fd, path, d, m);
     } else if (s.st_size == 0) {

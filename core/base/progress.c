@@ -167,3 +167,14 @@ void pare_progress_clear(pare_progress *p) {
     wipe(p);
     pthread_mutex_unlock(&p->lock);
 }
+
+static pare_status through(void *ctx, const void *data, size_t n) {
+    pare_progress_sink *s = ctx;
+    if (pare_cancelled()) return PARE_ECANCELLED;
+    pare_status st = s->next.write ? s->next.write(s->next.ctx, data, n) : PARE_OK;
+    s->done += n;
+    if (s->p && s->total) pare_progress_update(s->p, (double)s->done / (double)s->total, NULL);
+    return st;
+}
+
+pare_sink pare_progress_through(pare_progress_sink *s) { return (pare_sink){through, s}; }

@@ -5,6 +5,8 @@
 #ifndef PARE_BASE_PROGRESS_H
 #define PARE_BASE_PROGRESS_H
 
+#include "base/os.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -21,5 +23,14 @@ void pare_progress_update(pare_progress *p, double done, const char *what);
 void pare_progress_end(pare_progress *p);
 /* Takes the bar off the line before something else is printed to the same terminal. */
 void pare_progress_clear(pare_progress *p);
+
+/* Bytes on their way to `next` (next.write NULL: nowhere) as progress towards `total`; also stops when cancelled. Fill in
+ * p (may be NULL), next and total; the struct must outlive the sink. */
+typedef struct pare_progress_sink {
+    pare_progress *p;
+    pare_sink next;
+    uint64_t total, done;
+} pare_progress_sink;
+pare_sink pare_progress_through(pare_progress_sink *s);
 
 #endif

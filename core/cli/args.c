@@ -11,7 +11,7 @@ static const pare_opt *opt_find(const pare_command *cmd, const char *name, size_
     return NULL;
 }
 
-static pare_status unknown_opt(const pare_command *cmd, const char *arg, size_t len, pare_diags *d) {
+static pare_status unknown_opt(const pare_command *cmd, const char *dashes, const char *arg, size_t len, pare_diags *d) {
     const char *names[32];
     size_t n = 0;
     for (; n < cmd->n_opts && n < 31; n++) names[n] = cmd->opts[n].name;
@@ -21,8 +21,8 @@ static pare_status unknown_opt(const pare_command *cmd, const char *arg, size_t 
     pare_sb hint = {0};
     if (near) pare_sb_printf(&hint, "did you mean --%s? ", near);
     pare_sb_printf(&hint, "`pare %s --help` lists them", cmd->name);
-    pare_status st = pare_fail(d, PARE_EINVAL, "cli.option", pare_sb_str(&hint), "pare %s has no option --%s",
-                               cmd->name, word);
+    pare_status st = pare_fail(d, PARE_EINVAL, "cli.option", pare_sb_str(&hint), "pare %s has no option %s%s",
+                               cmd->name, dashes, word);
     pare_sb_free(&hint);
     free(word);
     return st;
@@ -69,7 +69,7 @@ pare_status pare_args_parse(const pare_command *cmd, int argc, char **argv, pare
         size_t len = eq ? (size_t)(eq - name) : strlen(name);
         const pare_opt *o = arg[1] == '-' ? opt_find(cmd, name, len) : NULL;
         if (!o) {
-            st = unknown_opt(cmd, name, len, d);
+            st = unknown_opt(cmd, arg[1] == '-' ? "--" : "-", name, len, d);
         } else if (o->kind == PARE_OPT_FLAG && eq) {
             st = pare_fail(d, PARE_EINVAL, "cli.value", NULL, "--%s takes no value", o->name);
         } else if (o->kind != PARE_OPT_FLAG && !eq && i + 1 >= argc) {

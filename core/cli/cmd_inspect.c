@@ -141,7 +141,7 @@ static void print_look(const pare_look *l) {
 
 static pare_status inspect(pare_cli *c) {
     pare_look l;
-    pare_status st = pare_look_open(c->args.rest.data[0], c->diags, &l);
+    pare_status st = pare_look_open(c->args.rest.data[0], c->progress, c->diags, &l);
     if (!st && c->args.json) {
         json_t *j = pare_look_json(&l);
         pare_json_print(j, stdout);
@@ -210,8 +210,8 @@ static void print_op_changes(const pare_look *a, const pare_look *b) {
 
 static pare_status compare(pare_cli *c) {
     pare_look a, b = {0};
-    pare_status st = pare_look_open(c->args.rest.data[0], c->diags, &a);
-    if (!st) st = pare_look_open(c->args.rest.data[1], c->diags, &b);
+    pare_status st = pare_look_open(c->args.rest.data[0], c->progress, c->diags, &a);
+    if (!st) st = pare_look_open(c->args.rest.data[1], c->progress, c->diags, &b);
     if (!st && c->args.json) {
         json_t *j = json_pack("{s:o, s:o, s:n, s:n, s:n}", "a", compare_side(&a), "b", compare_side(&b), "agreement",
                               "sqnr_db", "max_abs_diff");

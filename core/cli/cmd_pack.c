@@ -14,9 +14,10 @@ static pare_status check_out(pare_cli *c, const char *out) {
     pare_path_kind kind = pare_path_what(out);
     if (kind == PARE_PATH_NONE) return PARE_OK;
     if (kind != PARE_PATH_FILE)
-        return pare_fail_file(c->diags, PARE_EINVAL, out, "cli.out", NULL, "is not a file that could be replaced");
+        return pare_fail_file(c->diags, PARE_EINVAL, out, "cli.out", NULL, "this is no file that a result could replace");
     if (!c->args.force)
-        return pare_fail_file(c->diags, PARE_EINVAL, out, "cli.out-exists", "give --force to replace it", "exists");
+        return pare_fail_file(c->diags, PARE_EINVAL, out, "cli.out-exists", "give --force to replace it",
+                              "this file exists already");
     return PARE_OK;
 }
 
@@ -24,7 +25,7 @@ static pare_status finish(pare_cli *c, pare_model *m, const char *in, const char
     uint64_t after = 0;
     pare_onnx_write_opts opts = {.bytes = &after};
     pare_metrics size = pare_metrics_none();
-    pare_status st = pare_metrics_read(m, false, c->diags, &size);
+    pare_status st = pare_metrics_read(m, false, NULL, c->diags, &size);
     uint64_t before = (uint64_t)size.bytes;
     if (!st) st = pare_onnx_write(m, out, &opts, c->diags);
     if (st) return st;

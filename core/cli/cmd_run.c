@@ -74,8 +74,11 @@ static pare_status check(pare_cli *c) {
         pare_json_print(j, stdout);
         json_decref(j);
     } else if (!st) {
-        printf("%s: fine: %zu model%s, %zu step%s\n", p->path, p->n_models, p->n_models == 1 ? "" : "s", p->n_steps,
+        pare_sb b = {0};
+        pare_sb_add_safe(&b, p->path, strlen(p->path));
+        printf("%s: fine: %zu model%s, %zu step%s\n", pare_sb_str(&b), p->n_models, p->n_models == 1 ? "" : "s", p->n_steps,
                p->n_steps == 1 ? "" : "s");
+        pare_sb_free(&b);
     }
     pare_pipeline_free(p);
     pare_plugins_free(plugins);

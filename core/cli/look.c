@@ -6,7 +6,7 @@
 #include "model/onnx.h"
 #include "model/pack.h"
 
-pare_status pare_look_open(const char *path, pare_diags *d, pare_look *out) {
+pare_status pare_look_open(const char *path, pare_progress *progress, pare_diags *d, pare_look *out) {
     *out = (pare_look){.path = path, .metrics = pare_metrics_none()};
     pare_status st = pare_onnx_read(path, d, &out->model);
     if (st) return st;
@@ -14,7 +14,9 @@ pare_status pare_look_open(const char *path, pare_diags *d, pare_look *out) {
     if (out->packed) st = pare_model_unpack(out->model, d);
     if (!st) st = pare_model_check(out->model, d);
     if (!st) st = pare_model_stats_of(out->model, d, &out->stats);
-    if (!st) st = pare_metrics_read(out->model, true, d, &out->metrics);
+    if (progress) pare_progress_begin(progress, path);
+    if (!st) st = pare_metrics_read(out->model, true, progress, d, &out->metrics);
+    if (progress) pare_progress_end(progress);
     if (st) return st;
     out->metrics.parameters = (int64_t)out->stats.parameters;
     out->metrics.nonzero = (int64_t)out->stats.nonzero;

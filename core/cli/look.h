@@ -13,7 +13,7 @@ typedef struct pare_look {
 } pare_look;
 
 /* Loads, infers, counts, gzips (not kept). Free with pare_look_close, after a failure as well. */
-pare_status pare_look_open(const char *path, pare_diags *d, pare_look *out);
+pare_status pare_look_open(const char *path, pare_progress *progress, pare_diags *d, pare_look *out);
 void pare_look_close(pare_look *l);
 json_t *pare_look_json(const pare_look *l); /* the keys of `pare inspect --json`; a new reference */
 

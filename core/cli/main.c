@@ -111,6 +111,12 @@ pare_technique_set pare_cli_techniques(pare_plugins *plugins) {
 }
 
 pare_status pare_cli_pipeline(pare_cli *c, pare_plugins *plugins, pare_pipeline **out) {
+    const char *path = c->args.rest.data[0];
+    size_t len = strlen(path);
+    if (len > 5 && strcmp(path + len - 5, ".onnx") == 0)
+        return pare_fail_file(c->diags, PARE_EINVAL, path, "cli.not-a-pipeline",
+                              "a pipeline names it: models: {net: {onnx: FILE}}; `pare inspect` shows what it holds",
+                              "this is a model; a pipeline in YAML is expected");
     pare_pipeline_opts opts = {.techniques = pare_cli_techniques(plugins), .sets = c->args.set.data,
                                .n_sets = c->args.set.len};
     return pare_pipeline_open(c->args.rest.data[0], &opts, c->diags, out);

@@ -64,6 +64,14 @@ static void read_use(pare_config *c, pare_pipeline_step *s, const pare_yaml_node
     if (!s->use) return;
     s->technique = t->find(t->ctx, s->use);
     if (s->technique) return;
+    static const char *const later[] = {"batchnorm.recalibrate", "distill.hinton",   "prune.structured", "quantize.aware",
+                                        "quantize.dynamic",      "quantize.float16", "quantize.static",  "quantize.weights",
+                                        "train.supervised"};
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        if (strcmp(s->use, later[i]) != 0) continue;
+        pare_config_fail(c, use->at, path, "config.later", NULL, "use: %s is not in this version of pare", s->use);
+        return;
+    }
     const char *near = pare_nearest(s->use, t->ids, t->n_ids);
     const char *list = pare_config_hint(c, s->use, "loaded are", t->ids, t->n_ids);
     pare_config_fail(c, use->at, path, "config.unknown-technique",

@@ -22,50 +22,45 @@ pare_status pare_metrics_counts(pare_model *m, pare_diags *d, pare_metrics *out)
     return st;
 }
 
-typedef struct counter {
-    uint64_t bytes;
-    pare_sink next; /* write NULL: the end */
-} counter;
-
-static pare_status count_write(void *ctx, const void *data, size_t n) {
-    counter *c = ctx;
-    c->bytes += n;
-    return c->next.write ? c->next.write(c->next.ctx, data, n) : PARE_OK;
-}
-
-pare_status pare_metrics_stream(pare_model *m, bool gzip, pare_diags *d, pare_metrics *out) {
-    pare_gzip *z = gzip ? pare_gzip_new((pare_sink){0}, d) : NULL;
-    counter c = {.next = z ? pare_gzip_sink(z) : (pare_sink){0}};
-    pare_status st = pare_onnx_stream(m, (pare_sink){count_write, &c}, d);
+/* Ends a gzip stream that was only counted, or gives it up after a failure. */
+static pare_status gzip_size(pare_status st, pare_gzip *z, pare_metrics *out) {
+    uint64_t bytes = 0;
+    if (!z) return st;
     if (st) {
         pare_gzip_abort(z);
         return st;
     }
-    out->bytes = (int64_t)c.bytes;
-    uint64_t packed = 0;
-    if (z) st = pare_gzip_end(z, &packed);
-    if (z && !st) out->gzip_bytes = (int64_t)packed;
+    st = pare_gzip_end(z, &bytes);
+    if (!st) out->gzip_bytes = (int64_t)bytes;
     return st;
 }
 
-pare_status pare_metrics_read(const pare_model *m, bool gzip, pare_diags *d, pare_metrics *out) {
-    pare_gzip *z = gzip ? pare_gzip_new((pare_sink){0}, d) : NULL;
-    pare_sink to = z ? pare_gzip_sink(z) : (pare_sink){0};
-    uint64_t total = 0, packed = 0;
-    pare_status st = PARE_OK;
-    for (size_t i = 0; i <= m->data_files.len && !st; i++) { /* one stream for all, as tar and gzip would */
-        const pare_map_file *f = i ? m->data_files.data[i - 1] : m->file;
-        total += f->len;
-        if (z) st = to.write(to.ctx, f->data, (size_t)f->len);
-    }
-    if (st)
-        pare_gzip_abort(z);
-    else if (z)
-        st = pare_gzip_end(z, &packed);
+pare_status pare_metrics_stream(pare_model *m, bool gzip, pare_progress *progress, pare_diags *d, pare_metrics *out) {
+    pare_progress_sink plain = {0};
+    pare_status st = pare_onnx_stream(m, pare_progress_through(&plain), d);
     if (st) return st;
-    out->bytes = (int64_t)total;
-    if (z) out->gzip_bytes = (int64_t)packed;
-    return PARE_OK;
+    out->bytes = (int64_t)plain.done;
+    if (!gzip) return PARE_OK;
+    pare_gzip *z = pare_gzip_new((pare_sink){0}, d);
+    pare_progress_sink zipped = {.p = progress, .next = pare_gzip_sink(z), .total = plain.done};
+    return gzip_size(pare_onnx_stream(m, pare_progress_through(&zipped), d), z, out);
+}
+
+pare_status pare_metrics_read(const pare_model *m, bool gzip, pare_progress *progress, pare_diags *d,
+                              pare_metrics *out) {
+    enum { PIECE = 4 << 20 };
+    pare_gzip *z = gzip ? pare_gzip_new((pare_sink){0}, d) : NULL;
+    pare_progress_sink through = {.p = progress, .next = z ? pare_gzip_sink(z) : (pare_sink){0}, .total = m->file->len};
+    pare_sink to = pare_progress_through(&through);
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < m->data_files.len; i++) through.total += m->data_files.data[i]->len;
+    for (size_t i = 0; i <= m->data_files.len && !st && z; i++) { /* one stream for all, as tar and gzip would */
+        const pare_map_file *f = i ? m->data_files.data[i - 1] : m->file;
+        for (uint64_t at = 0; at < f->len && !st; at += PIECE)
+            st = to.write(to.ctx, f->data + at, (size_t)(f->len - at < PIECE ? f->len - at : PIECE));
+    }
+    out->bytes = (int64_t)through.total;
+    return gzip_size(st, z, out);
 }
 
 json_t *pare_json_count(int64_t n) { return n < 0 ? json_null() : json_integer(n); }

@@ -7,6 +7,7 @@
 #define PARE_PIPELINE_MEASURE_H
 
 #include "base/json.h"
+#include "base/progress.h"
 #include "model/stats.h"
 
 enum { PARE_NOT_MEASURED = -1 }; /* written as null */
@@ -22,10 +23,11 @@ pare_metrics pare_metrics_none(void);
 /* Everything but the bytes, from the model in memory. */
 pare_status pare_metrics_counts(pare_model *m, pare_diags *d, pare_metrics *out);
 /* The size of the model's file as pare writes it, and with `gzip` its size in a gzip file (zlib level 6). Nothing is
- * written anywhere. */
-pare_status pare_metrics_stream(pare_model *m, bool gzip, pare_diags *d, pare_metrics *out);
+ * written anywhere. progress may be NULL. */
+pare_status pare_metrics_stream(pare_model *m, bool gzip, pare_progress *progress, pare_diags *d, pare_metrics *out);
 /* The same of the file a model was read from, with the data files beside it. */
-pare_status pare_metrics_read(const pare_model *m, bool gzip, pare_diags *d, pare_metrics *out);
+pare_status pare_metrics_read(const pare_model *m, bool gzip, pare_progress *progress, pare_diags *d,
+                              pare_metrics *out);
 
 /* The keys of report.json's `metrics`; what was not measured is null. A new reference. */
 json_t *pare_metrics_json(const pare_metrics *m);

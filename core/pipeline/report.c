@@ -78,13 +78,14 @@ json_t *pare_report_json(const pare_report *r) {
 
 /* "6.09 MB (7.7x)": and how many times smaller than the baseline's, where it is compared with that. */
 static void cell_bytes(pare_table *t, int64_t n, int64_t base) {
-    if (n <= 0 || base <= 0 || base == n) {
+    double factor = base > 0 && n > 0 ? (double)base / (double)n : 1;
+    if (n <= 0 || (factor > 0.995 && factor < 1.005)) {
         pare_table_cell_bytes(t, n, "-");
         return;
     }
     pare_sb b = {0};
     pare_sb_bytes(&b, (uint64_t)n);
-    pare_table_cell(t, "%s (%.2fx)", pare_sb_str(&b), (double)base / (double)n);
+    pare_table_cell(t, "%s (%.2fx)", pare_sb_str(&b), factor);
     pare_sb_free(&b);
 }
 
@@ -124,20 +125,23 @@ void pare_report_print(const pare_report *r, const char *dir, FILE *out) {
     pare_table_rule(t);
     for (size_t i = 0; i < p->n_models; i++) {
         const pare_pipeline_model *m = &p->models[i];
-        row(t, r, (uint32_t)i, m->name, m->zoo ? "(from the zoo)" : "(as it came in)", &r->input[i]);
+        row(t, r, (uint32_t)i, m->name, m->zoo ? m->weights ? "(zoo, own weights)" : "(from the zoo)" : "(as it came in)", &r->input[i]);
     }
     for (size_t i = 0; i < r->steps.len; i++)
         row(t, r, p->steps[i].model, r->steps.data[i].id, r->steps.data[i].use, &r->steps.data[i].metrics);
     fprintf(out, "%s, seed %llu, %.2f s\n\n", p->name, (unsigned long long)p->seed, r->seconds);
     pare_table_print(t, 2, out);
     pare_table_free(t);
-    fprintf(out, "\n  Factors in brackets: how many times smaller than %s's file%s.\n", p->report.baseline_name,
+    if (r->steps.len) fprintf(out, "\n  Factors in brackets: how many times smaller than %s's file%s.\n", p->report.baseline_name,
             p->report.gzip ? " (gzip against its gzip)" : "");
     bool packed = false;
     for (size_t i = 0; i < r->steps.len; i++) packed = packed || r->steps.data[i].metrics.packed_bytes >= 0;
     if (packed)
         fprintf(out, "  packed: an ordinary .onnx of that size; runtimes unfold it as they load it (same outputs).\n");
-    fprintf(out, "\n  in %s/\n", dir);
+    pare_sb safe = {0};
+    pare_sb_add_safe(&safe, dir, strlen(dir));
+    fprintf(out, "\n  in %s/\n", pare_sb_str(&safe));
+    pare_sb_free(&safe);
     const char *head[] = {"file", ">size", "sha256"};
     t = pare_table_new(head, 3);
     for (size_t i = 0; i < r->outputs.len; i++) {

@@ -74,6 +74,7 @@ static pare_status run_step(pare_run *r, size_t i) {
         json_decref(rs.notes);
         return st;
     }
+    if (r->o->progress) pare_progress_begin(r->o->progress, pare_arena_printf(&r->arena, "%s: writing", ps->id));
     pare_run_hash_start(r); /* beside the writing, which leaves a core idle */
     if (in->last_use == (int64_t)i && !pare_run_is_final(r, ps->input)) {
         pare_model_free(in->model);
@@ -87,6 +88,7 @@ static pare_status run_step(pare_run *r, size_t i) {
         st = pare_dir_make(pare_run_path(r, folder), r->d);
         if (!st) st = pare_run_write_model(r, out->model, out->file, gz ? "model.onnx.gz" : NULL, &rs.metrics, out->sha256);
     }
+    if (r->o->progress) pare_progress_end(r->o->progress);
     pare_run_hash_join(r); /* it holds the input models' bytes */
     if (st) {
         json_decref(rs.notes);
@@ -161,7 +163,7 @@ static void clean_up(pare_run *r, pare_status st) {
     pare_run_hash_free(r);
     pare_diags_set_log(r->d, NULL);
     if (st && r->dir.work && r->step_done)
-        pare_say(r->d, PARE_INFO, "run.partial", "the steps that were finished lie in %s", r->dir.work);
+        pare_say(r->d, PARE_WARNING, "run.partial", "the steps that were finished lie in %s", r->dir.work);
     pare_run_dir_close(&r->dir, st && r->step_done);
     for (size_t i = 0; i < r->p->n_models; i++) pare_model_free(r->models[i].model);
     for (size_t i = 0; i < r->p->n_steps; i++) pare_model_free(r->steps[i].model);

@@ -9,11 +9,13 @@ pare_status pare_run_open_models(pare_run *r) {
         const pare_pipeline_model *pm = &r->p->models[i];
         pare_metrics *mx = &r->report->input[i];
         pare_model **m = &r->models[i].model;
+        if (r->o->progress) pare_progress_begin(r->o->progress, pare_arena_printf(&r->arena, "%s: as it comes in", pm->name));
         pare_status st = pare_pipeline_model_open(r->p, pm, r->d, m);
         if (!st) st = pare_metrics_counts(*m, r->d, mx);
         if (!st) /* a file that other tools wrote is measured as it lies there */
-            st = pm->onnx ? pare_metrics_read(*m, r->p->report.gzip, r->d, mx)
-                          : pare_metrics_stream(*m, r->p->report.gzip, r->d, mx);
+            st = pm->onnx ? pare_metrics_read(*m, r->p->report.gzip, r->o->progress, r->d, mx)
+                          : pare_metrics_stream(*m, r->p->report.gzip, r->o->progress, r->d, mx);
+        if (r->o->progress) pare_progress_end(r->o->progress);
         if (!st && pare_cancelled()) st = PARE_ECANCELLED;
         if (st) return st;
     }

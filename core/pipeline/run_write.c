@@ -36,10 +36,16 @@ pare_status pare_run_write_model(pare_run *r, pare_model *m, const char *rel, co
     gz_out out = {0};
     uint64_t bytes = 0, gz_bytes = 0;
     if (r->p->output.external_data == PARE_ON) gz = NULL;
+    pare_progress_sink through = {.p = r->o->progress};
     pare_status st = gz_open(r, gz, &out);
+    if (!st && out.z) { /* what takes long */
+        pare_metrics size = pare_metrics_none();
+        through.next = pare_gzip_sink(out.z);
+        if (!pare_metrics_stream(m, false, NULL, NULL, &size)) through.total = (uint64_t)size.bytes;
+    }
     if (!st) {
         pare_onnx_write_opts opts = {.external = external_of(r->p->output.external_data), .sha256 = sha256,
-                                     .also = out.z ? pare_gzip_sink(out.z) : (pare_sink){0}, .bytes = &bytes};
+                                     .also = out.z ? pare_progress_through(&through) : (pare_sink){0}, .bytes = &bytes};
         st = pare_onnx_write(m, pare_run_path(r, rel), &opts, r->d);
     }
     if (st)
@@ -57,7 +63,7 @@ pare_status pare_run_write_model(pare_run *r, pare_model *m, const char *rel, co
     if (out.z && !external) mx->gzip_bytes = (int64_t)gz_bytes;
     if (external && r->p->report.gzip && bytes < INT32_MAX) { /* what the file would be with its weights inside */
         pare_metrics whole = pare_metrics_none();
-        st = pare_metrics_stream(m, true, r->d, &whole);
+        st = pare_metrics_stream(m, true, r->o->progress, r->d, &whole);
         mx->gzip_bytes = whole.gzip_bytes;
     }
     return st;
@@ -97,7 +103,7 @@ static pare_status write_packed(pare_run *r, pare_model *m, const char *rel, par
     pare_metrics size = pare_metrics_none();
     char hex[PARE_SHA256_HEX];
     pare_status st = pare_model_pack(packed, r->d, &res);
-    if (!st && res.tensors_packed) st = pare_metrics_stream(packed, false, r->d, &size);
+    if (!st && res.tensors_packed) st = pare_metrics_stream(packed, false, NULL, r->d, &size);
     if (!st && !res.tensors_packed) say_not_packed(r, rel, &res);
     bool pays = size.bytes >= 0 && (r->p->output.pack == PARE_ON || size.bytes <= mx->bytes - mx->bytes / 10);
     if (!st && pays) {
