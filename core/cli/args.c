@@ -94,6 +94,7 @@ pare_status pare_args_parse(const pare_command *cmd, int argc, char **argv, pare
 void pare_args_free(pare_args *a) {
     pare_vec_free(&a->set);
     pare_vec_free(&a->plugin_dir);
+    pare_vec_free(&a->in);
     pare_vec_free(&a->rest);
 }
 

@@ -1,8 +1,8 @@
 /* engine/lower.h - a model brought from any opset to the one that kernels, gradients and passes see.
  *
- * Works on a private copy: the user's file keeps its opset. Every ai.onnx op of any version from 1 to the newest that the
- * onnx wheel knows is rewritten to its meaning at PARE_ENGINE_OPSET, or refused by name. Source: ONNX's Changelog and
- * version converter semantics. May use: base, model.
+ * Works on a private copy: the user's file keeps its opset. Every ai.onnx op of any version from 1 to the newest that
+ * the onnx wheel knows is rewritten to its meaning at PARE_ENGINE_OPSET, or refused by name. Source: ONNX's Changelog
+ * and version converter semantics. May use: base, model.
  */
 #ifndef PARE_ENGINE_LOWER_H
 #define PARE_ENGINE_LOWER_H

@@ -1,6 +1,8 @@
 /* model/edit.c - see edit.h. Uses, producers and name tables are kept right here and nowhere else. */
 #include "model/edit.h"
 
+#include "model/mask.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +66,9 @@ uint32_t pare_node_add(pare_model *m, uint32_t graph, uint32_t before, const cha
                        const char *name, const uint32_t *in, size_t n_in, const char *const *out_names, size_t n_out) {
     pare_graph *g = pare_model_graph(m, graph);
     assert(g);
+    pare_mask_hold hold = {0};
+    bool defines = strcmp(op_type, "Constant") == 0 && n_out && out_names[0];
+    if (defines) pare_mask_note(m, out_names[0], &hold); /* of other graphs */
     pare_node *n = pare_arena_alloc(&m->arena, sizeof *n);
     pare_vec_push(&m->nodes, n);
     n->id = (uint32_t)m->nodes.len;
@@ -84,6 +89,7 @@ uint32_t pare_node_add(pare_model *m, uint32_t graph, uint32_t before, const cha
         v->producer = n->id;
         v->slot = i;
     }
+    pare_mask_settle(m, &hold);
     m->edits++;
     return n->id;
 }
@@ -112,6 +118,8 @@ static bool is_listed_output(const pare_model *m, uint32_t value) {
     return false;
 }
 
+static void node_drop(pare_model *m, uint32_t node);
+
 static void graph_drop(pare_model *m, uint32_t id) {
     pare_graph *g = pare_model_graph(m, id);
     if (!g) return;
@@ -119,7 +127,7 @@ static void graph_drop(pare_model *m, uint32_t id) {
         pare_value *v = pare_model_value(m, g->outputs.data[--g->outputs.len]);
         if (v && v->graph != id) v->is_output = is_listed_output(m, v->id);
     }
-    while (g->nodes.len) pare_node_del(m, g->nodes.data[g->nodes.len - 1]);
+    while (g->nodes.len) node_drop(m, g->nodes.data[g->nodes.len - 1]);
     for (size_t i = 0; i < g->initializers.len; i++) tensor_drop(m, g->initializers.data[i]);
     for (size_t i = 0; i < m->values.len; i++)
         if (m->values.data[i] && m->values.data[i]->graph == id) value_drop(m, (uint32_t)i + 1);
@@ -136,7 +144,7 @@ static void attr_drop_owned(pare_model *m, const pare_attr *a) {
     }
 }
 
-void pare_node_del(pare_model *m, uint32_t node) {
+static void node_drop(pare_model *m, uint32_t node) {
     pare_node *n = pare_model_node(m, node);
     assert(n);
     for (uint32_t i = 0; i < n->n_attrs; i++) attr_drop_owned(m, &n->attrs[i]);
@@ -151,6 +159,22 @@ void pare_node_del(pare_model *m, uint32_t node) {
     VEC_REMOVE_VALUE(&g->nodes, node);
     m->nodes.data[node - 1] = NULL;
     m->edits++;
+}
+
+/* May tensors that have names go with this attribute? */
+static bool owns_named(const pare_node *n, const pare_attr *a) {
+    return a->type == PARE_ATTR_GRAPH || a->type == PARE_ATTR_GRAPHS || pare_node_is(n, "Constant");
+}
+
+void pare_node_del(pare_model *m, uint32_t node) {
+    const pare_node *n = pare_model_node(m, node);
+    assert(n);
+    pare_mask_hold hold = {0};
+    bool named = false;
+    for (uint32_t i = 0; i < n->n_attrs; i++) named = named || owns_named(n, &n->attrs[i]);
+    if (named) pare_mask_note(m, NULL, &hold);
+    node_drop(m, node);
+    pare_mask_settle(m, &hold);
 }
 
 void pare_node_input_set(pare_model *m, uint32_t node, uint32_t slot, uint32_t value) {
@@ -241,14 +265,15 @@ bool pare_value_rename(pare_model *m, uint32_t value, const char *name) {
     if (!pare_name_is_free(m, v->graph, name)) return false;
     pare_graph *g = pare_model_graph(m, v->graph);
     pare_tensor *t = pare_model_tensor(m, v->tensor);
-    bool masked = t && pare_tensor_masked(m, v->name);
-    if (masked) pare_tensor_masked_set(m, v->name, false);
+    pare_mask_hold hold = {0};
+    pare_mask_note(m, v->name, &hold);
+    pare_mask_note(m, name, &hold); /* of other graphs */
     pare_map_del(&g->names, v->name);
     v->name = pare_arena_strdup(&m->arena, name);
     pare_map_set(&g->names, v->name, value);
     if (v->info.len) v->info_stale = true; /* it holds the name */
     if (t) t->name = v->name;
-    if (masked) pare_tensor_masked_set(m, v->name, true);
+    pare_mask_settle(m, &hold);
     m->edits++;
     return true;
 }
@@ -336,11 +361,14 @@ static void tensor_define(pare_model *m, uint32_t graph, pare_tensor *t) {
     if (!pare_map_get(&g->names, t->name, &value)) value = pare_value_add(m, graph, t->name);
     pare_value *v = pare_model_value(m, value);
     assert(!v->tensor && !v->producer);
+    pare_mask_hold hold = {0};
+    pare_mask_note(m, v->name, &hold); /* of other graphs */
     v->tensor = t->id;
     t->name = v->name;
     t->owner = PARE_OWNER_INITIALIZER;
     t->graph = graph;
     pare_vec_push(&g->initializers, t->id);
+    pare_mask_settle(m, &hold);
     m->edits++;
 }
 
@@ -403,21 +431,26 @@ void pare_tensor_del(pare_model *m, uint32_t tensor) {
     pare_tensor *t = pare_model_tensor(m, tensor);
     assert(t && t->owner == PARE_OWNER_INITIALIZER);
     pare_graph *g = pare_model_graph(m, t->graph);
+    pare_value *v = pare_tensor_value(m, t);
+    bool goes = v && !v->uses.len && !v->is_output && !v->is_input;
+    pare_mask_hold hold = {0};
+    if (goes) pare_mask_note(m, t->name, &hold);
     VEC_REMOVE_VALUE(&g->initializers, tensor);
-    uint32_t value;
-    if (pare_map_get(&g->names, t->name, &value)) {
-        pare_value *v = pare_model_value(m, value);
-        v->tensor = 0;
-        if (!v->uses.len && !v->is_output && !v->is_input) {
-            if (pare_tensor_masked(m, v->name)) pare_tensor_masked_set(m, v->name, false);
-            value_drop(m, value);
-        }
-    }
+    if (v) v->tensor = 0;
+    if (goes) value_drop(m, v->id);
     tensor_drop(m, tensor);
+    pare_mask_settle(m, &hold);
     m->edits++;
 }
 
 /* ---- attributes ---- */
+
+static void attr_clear(pare_model *m, const pare_node *n, const pare_attr *a) {
+    pare_mask_hold hold = {0};
+    if (owns_named(n, a)) pare_mask_note(m, NULL, &hold);
+    attr_drop_owned(m, a);
+    pare_mask_settle(m, &hold);
+}
 
 static pare_attr *attr_slot(pare_model *m, uint32_t node, const char *name) {
     pare_node *n = pare_model_node(m, node);
@@ -425,7 +458,7 @@ static pare_attr *attr_slot(pare_model *m, uint32_t node, const char *name) {
     m->edits++;
     for (uint32_t i = 0; i < n->n_attrs; i++) {
         if (strcmp(n->attrs[i].name, name) != 0) continue;
-        attr_drop_owned(m, &n->attrs[i]);
+        attr_clear(m, n, &n->attrs[i]);
         n->attrs[i] = (pare_attr){.name = n->attrs[i].name};
         return &n->attrs[i];
     }
@@ -494,7 +527,7 @@ void pare_attr_del(pare_model *m, uint32_t node, const char *name) {
     assert(n);
     for (uint32_t i = 0; i < n->n_attrs; i++) {
         if (strcmp(n->attrs[i].name, name) != 0) continue;
-        attr_drop_owned(m, &n->attrs[i]);
+        attr_clear(m, n, &n->attrs[i]);
         memmove(&n->attrs[i], &n->attrs[i + 1], (n->n_attrs - i - 1) * sizeof *n->attrs);
         n->n_attrs--;
         m->edits++;

@@ -65,9 +65,14 @@ void pare_attr_del(pare_model *m, uint32_t node, const char *name);
 void pare_model_meta_set(pare_model *m, const char *key, const char *value); /* value NULL: removes */
 void pare_model_opset_set(pare_model *m, const char *domain, int64_t version);
 
-/* Masked tensors (DESIGN: a mask at rest is the zero pattern of a tensor that metadata names): key ai.pare.masked. */
-bool pare_tensor_masked(const pare_model *m, const char *name);
-void pare_tensor_masked_set(pare_model *m, const char *name, bool masked);
+/* Masked tensors: a mask at rest is the zero pattern of a tensor that the metadata names, in a JSON list under the key
+ * ai.pare.masked. A tensor goes by its value's name; where several graphs have constants of that name, the K-th of
+ * them, in the order of graphs, goes by NAME@K. Edits keep the list right: renaming and deleting, and where a name
+ * comes to stand for one constant more or less. The exception is a tensor that is deleted while its value stays: so
+ * does the entry, for what will define the value next (packing). */
+bool pare_tensor_masked(pare_model *m, const pare_tensor *t);
+/* false: the tensor defines no value, or the metadata entry is somebody else's (no list): nothing changed. */
+bool pare_tensor_masked_set(pare_model *m, const pare_tensor *t, bool masked);
 
 /* ---- the check ---- */
 /* Names unique, every used value defined, no cycle; sorts nodes topologically where an edit left them unsorted (stable:

@@ -1,80 +1,56 @@
-/* model/infer_declared.c - see infer_declared.h. A few fields of the protobuf wire form, nothing allocated but symbols.
- * Field numbers: ONNX's onnx.proto (ValueInfoProto.type 2; TypeProto.tensor_type 1; Tensor.elem_type 1, shape 2;
+/* model/infer_declared.c - see infer_declared.h. Reads over the wire's cursor, allocates nothing but symbols. Field
+ * numbers: ONNX's onnx.proto (ValueInfoProto.type 2; TypeProto.tensor_type 1; Tensor.elem_type 1, shape 2;
  * TensorShapeProto.dim 1; Dimension.dim_value 1, dim_param 2).
  */
 #include "model/infer_declared.h"
 
-typedef struct field {
-    uint64_t number, value; /* value: of a varint */
-    pare_bytes bytes;       /* of a length-delimited one */
-    uint32_t type;
-} field;
+#include "model/onnx_wire.h"
 
-static bool varint(pare_bytes *b, uint64_t *out) {
-    *out = 0;
-    for (uint32_t shift = 0; shift < 64 && b->len; shift += 7) {
-        unsigned char c = *b->data;
-        b->data++;
-        b->len--;
-        *out |= (uint64_t)(c & 127) << shift;
-        if (c < 128) return true;
-    }
-    return false;
-}
+typedef struct cursor {
+    const unsigned char *p, *end;
+    pare_wire_field f;
+} cursor;
 
-static bool skip(pare_bytes *b, uint64_t n) {
-    if (n > b->len) return false;
-    b->data += n;
-    b->len -= (size_t)n;
-    return true;
-}
+static cursor into(const unsigned char *data, size_t len) { return (cursor){.p = data, .end = len ? data + len : data}; }
 
 /* The next field; false at the end, or where the bytes make no sense. */
-static bool next(pare_bytes *b, field *f) {
-    uint64_t key, n;
-    if (!b->len || !varint(b, &key)) return false;
-    *f = (field){.number = key >> 3, .type = key & 7};
-    switch (f->type) {
-    case 0: return varint(b, &f->value);
-    case 1: return skip(b, 8);
-    case 5: return skip(b, 4);
-    case 2:
-        if (!varint(b, &n) || n > b->len) return false;
-        f->bytes = (pare_bytes){b->data, (size_t)n};
-        return skip(b, n);
-    default: return false;
-    }
-}
+static bool next(cursor *c) { return c->p && pare_wire_next(&c->p, c->end, &c->f) > 0; }
 
-static pare_dim read_dim(pare_arena *arena, pare_bytes b) {
+static bool is(const cursor *c, uint32_t number, uint32_t type) { return c->f.number == number && c->f.type == type; }
+
+static pare_dim read_dim(pare_arena *arena, cursor c) {
     pare_dim d = pare_dim_of(-1);
-    for (field f; next(&b, &f);) {
-        if (f.number == 1 && f.type == 0) d = pare_dim_of((int64_t)f.value);
-        if (f.number == 2 && f.type == 2 && f.bytes.len)
-            d = (pare_dim){.value = -1, .symbol = pare_arena_strndup(arena, (const char *)f.bytes.data, f.bytes.len)};
+    while (next(&c)) {
+        if (is(&c, 1, PARE_WIRE_VARINT)) d = pare_dim_of((int64_t)c.f.value);
+        if (is(&c, 2, PARE_WIRE_LEN) && c.f.len)
+            d = (pare_dim){.value = -1, .symbol = pare_arena_strndup(arena, (const char *)c.f.data, c.f.len)};
     }
     return d;
 }
 
-static void read_shape(pare_arena *arena, pare_bytes b, pare_shape *out) {
+static void read_shape(pare_arena *arena, cursor c, pare_shape *out) {
     if (out->ndim < 0) out->ndim = 0;
-    for (field f; next(&b, &f);)
-        if (f.number == 1 && f.type == 2) pare_shape_grow(out, read_dim(arena, f.bytes));
+    while (next(&c))
+        if (is(&c, 1, PARE_WIRE_LEN)) pare_shape_grow(out, read_dim(arena, into(c.f.data, c.f.len)));
+}
+
+static void read_tensor(pare_arena *arena, cursor c, pare_shape *out) {
+    while (next(&c)) {
+        if (is(&c, 1, PARE_WIRE_VARINT) && c.f.value < PARE_DTYPE_COUNT) out->dtype = (uint32_t)c.f.value;
+        if (is(&c, 2, PARE_WIRE_LEN)) read_shape(arena, into(c.f.data, c.f.len), out);
+    }
 }
 
 bool pare_declared_read(pare_arena *arena, pare_bytes info, pare_shape *out) {
     bool found = false;
     out->dtype = PARE_DTYPE_UNKNOWN;
     out->ndim = -1;
-    for (field value; next(&info, &value);) {
-        if (value.number != 2 || value.type != 2) continue;
-        for (field type; next(&value.bytes, &type);) {
-            if (type.number != 1 || type.type != 2) continue;
+    for (cursor value = into(info.data, info.len); next(&value);) {
+        if (!is(&value, 2, PARE_WIRE_LEN)) continue;
+        for (cursor type = into(value.f.data, value.f.len); next(&type);) {
+            if (!is(&type, 1, PARE_WIRE_LEN)) continue;
             found = true;
-            for (field f; next(&type.bytes, &f);) {
-                if (f.number == 1 && f.type == 0 && f.value < PARE_DTYPE_COUNT) out->dtype = (uint32_t)f.value;
-                if (f.number == 2 && f.type == 2) read_shape(arena, f.bytes, out);
-            }
+            read_tensor(arena, into(type.f.data, type.f.len), out);
         }
     }
     return found;

@@ -57,6 +57,12 @@ static pare_tensor *plain_const(pare_model *m, uint32_t value) {
     return NULL;
 }
 
+static bool in_order(const pare_const *k) {
+    for (uint8_t i = 0; i < 8; i++)
+        if (k->perm[i] != i) return false;
+    return true;
+}
+
 /* With blocks (block_size) scale and zero point have the tensor's rank; axis is the one that is cut in blocks. */
 static pare_const through_dequantize(pare_model *m, const pare_node *n, int steps) {
     pare_const k = const_of(m, input(n, 0), steps);
@@ -71,6 +77,8 @@ static pare_const through_dequantize(pare_model *m, const pare_node *n, int step
     if (axis < 0) axis += k.ndim;
     if (axis < 0 || axis >= k.ndim || axis >= 8) return const_none();
     k.axis = k.perm[axis];
+    int64_t block = pare_node_attr_int(n, "block_size", 0);
+    if (scale->ndim > 1 && block > 0 && in_order(&k)) k.block_size = block;
     return k;
 }
 
@@ -128,10 +136,7 @@ const char *pare_node_label(pare_model *m, uint32_t node) {
 /* A constant in an attribute has no name of its own: it goes by the value that its node defines. */
 static const char *tensor_name(const pare_model *m, uint32_t tensor) {
     const pare_tensor *t = pare_model_tensor(m, tensor);
-    if (!t || t->owner == PARE_OWNER_INITIALIZER) return t ? t->name : NULL;
-    const pare_node *n = pare_model_node(m, t->node);
-    if (!n || !pare_node_is(n, "Constant")) return NULL;
-    const pare_value *v = n->n_out ? pare_model_value(m, n->out[0]) : NULL;
+    const pare_value *v = t ? pare_tensor_value(m, t) : NULL;
     return v ? v->name : NULL;
 }
 

@@ -20,6 +20,8 @@ typedef struct pare_const {
     uint32_t zero_point; /* behind DequantizeLinear: its zero-point tensor; else 0 */
     uint32_t scale;      /* behind DequantizeLinear: its scale tensor; else 0 */
     int32_t axis;        /* of scale and zero point, in the tensor's own dims; -1: per tensor */
+    int64_t block_size;  /* elements along axis that share a scale; 0: scales don't lie in blocks, or lie in another
+                            order than the tensor (a Transpose stands before the DequantizeLinear) */
     bool quantized;
     uint32_t ndim;
     uint8_t perm[8]; /* value's dim i is the tensor's dim perm[i]; identity where no Transpose stands between */

@@ -1,6 +1,8 @@
 /* model/model.c - see model.h: creation, cloning, lookup. Tensor bytes are in tensor.c, edits in edit.c. */
 #include "model/model.h"
 
+#include "model/mask.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +48,7 @@ void pare_model_free(pare_model *m) {
     pare_map_file_unref(m->file);
     free(m->path);
     free(m->numbers);
+    pare_mask_forget(m);
     pare_arena_free(&m->arena);
     free(m);
 }
@@ -216,14 +219,13 @@ pare_tensor *pare_model_find_tensor(const pare_model *m, const char *name) {
     return NULL;
 }
 
-uint32_t pare_tensor_value(const pare_model *m, const pare_tensor *t) {
-    if (t->owner == PARE_OWNER_INITIALIZER) {
-        const pare_graph *g = pare_model_graph(m, t->graph);
-        uint32_t id;
-        return g && pare_map_get(&g->names, t->name, &id) ? id : 0;
-    }
+pare_value *pare_tensor_value(const pare_model *m, const pare_tensor *t) {
+    const pare_graph *g = pare_model_graph(m, t->graph);
+    uint32_t id = 0;
+    if (t->owner == PARE_OWNER_INITIALIZER)
+        return g && pare_map_get(&g->names, t->name, &id) ? pare_model_value(m, id) : NULL;
     const pare_node *n = pare_model_node(m, t->node);
-    return n && pare_node_is(n, "Constant") && n->n_out ? n->out[0] : 0;
+    return n && pare_node_is(n, "Constant") && n->n_out ? pare_model_value(m, n->out[0]) : NULL;
 }
 
 const pare_attr *pare_node_attr(const pare_node *n, const char *name) {

@@ -209,8 +209,8 @@ uint32_t pare_graph_find(const pare_model *m, uint32_t graph, const char *name);
 /* The initializer called `name` in the main graph, else in any graph. NULL: none. */
 pare_tensor *pare_model_find_tensor(const pare_model *m, const char *name);
 
-/* The value a tensor defines: an initializer's, or the output of the Constant node that holds it. 0: none. */
-uint32_t pare_tensor_value(const pare_model *m, const pare_tensor *t);
+/* The value a tensor defines: an initializer's, or the output of the Constant node that holds it. NULL: none. */
+pare_value *pare_tensor_value(const pare_model *m, const pare_tensor *t);
 
 const pare_attr *pare_node_attr(const pare_node *n, const char *name); /* NULL: absent */
 int64_t pare_node_attr_int(const pare_node *n, const char *name, int64_t dflt);

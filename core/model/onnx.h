@@ -8,6 +8,7 @@
 #ifndef PARE_MODEL_ONNX_H
 #define PARE_MODEL_ONNX_H
 
+#include "model/array.h"
 #include "model/model.h"
 
 /* Reads a file as it stands. On failure one or more errors name the file; *out untouched.
@@ -34,5 +35,8 @@ pare_status pare_onnx_stream(pare_model *m, pare_sink to, pare_diags *d);
 /* A ValueInfoProto's wire bytes for the value's present name, dtype and dims, from its `info` where that is not stale.
  */
 pare_bytes pare_onnx_value_info(pare_model *m, const pare_value *v);
+
+/* A file that holds one TensorProto (*.pb, as in ONNX's test sets). *out is the caller's to unref. */
+pare_status pare_onnx_tensor_file_read(const char *path, pare_diags *d, pare_array **out);
 
 #endif

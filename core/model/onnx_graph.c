@@ -7,6 +7,7 @@
 #include "model/onnx_graph.h"
 #include "model/edit.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,9 @@ static pare_value *define(pare_onnx_reader *r, pare_graph *g, const char *name, 
 static void value_type(pare_onnx_reader *r, pare_value *v, pare_bytes wire) {
     pare_onnx_info info;
     pare_onnx_info_read(&r->m->arena, wire, &info);
+    if (info.bad_dim)
+        pare_onnx_error(r, PARE_EINVAL, "model.dims", v->name, NULL, "a dim is 0 or more; -1 is taken as unknown",
+                        "'%s' is declared with a dim of %" PRId64, v->name, info.bad_dim);
     v->info = wire;
     v->declared = info.has_type;
     v->other_type = info.other_type;
@@ -304,6 +308,21 @@ static void attr_read(attr_state *s) {
     }
 }
 
+static void attrs_distinct(pare_onnx_reader *r, const pare_node *n) {
+    pare_map seen = {0};
+    for (uint32_t i = 0; n->n_attrs > 1 && i < n->n_attrs; i++) {
+        uint32_t before;
+        const char *name = n->attrs[i].name;
+        if (!name) continue; /* errors enough: it was not read */
+        if (pare_map_get(&seen, name, &before))
+            pare_onnx_error(r, PARE_EINVAL, "model.attribute", NULL, n->name[0] ? n->name : n->op_type, NULL,
+                            "attribute '%s' is given twice", name);
+        if (pare_onnx_enough(r)) break;
+        pare_map_set(&seen, name, 1);
+    }
+    pare_map_free(&seen);
+}
+
 static void node_connect(pare_onnx_reader *r, const pare_graph *g, pare_node *n, const Onnx__NodeProto *pb) {
     for (uint32_t i = 0; i < n->n_in && !pare_onnx_enough(r); i++) {
         const char *name = pb->input[i];
@@ -323,6 +342,7 @@ static void node_connect(pare_onnx_reader *r, const pare_graph *g, pare_node *n,
     n->n_attrs = (uint32_t)pb->n_attribute;
     for (size_t i = 0; i < pb->n_attribute && !pare_onnx_enough(r); i++)
         attr_read(&(attr_state){r, n, &n->attrs[i], pb->attribute[i]});
+    attrs_distinct(r, n);
 }
 
 static void outputs_read(pare_onnx_reader *r, pare_graph *g, const Onnx__GraphProto *pb) {

@@ -24,12 +24,13 @@ enum {
 
 /* ---- reading ---- */
 
-static pare_dim dim_read(pare_arena *a, const pare_wire_field *dim) {
+static pare_dim dim_read(pare_arena *a, const pare_wire_field *dim, pare_onnx_info *out) {
     pare_dim d = {-1, NULL};
     const unsigned char *p = dim->data, *end = dim->data + dim->len;
     pare_wire_field f;
     while (pare_wire_next(&p, end, &f) > 0) {
         if (f.number == DIM_VALUE) d = (pare_dim){(int64_t)f.value < 0 ? -1 : (int64_t)f.value, NULL};
+        if (f.number == DIM_VALUE && (int64_t)f.value < -1) out->bad_dim = (int64_t)f.value;
         if (f.number == DIM_PARAM)
             d = (pare_dim){-1, f.len ? pare_arena_strndup(a, (const char *)f.data, f.len) : NULL};
     }
@@ -44,7 +45,7 @@ static void shape_read(pare_arena *a, const pare_wire_field *shape, pare_onnx_in
     pare_dim *dims = pare_arena_alloc(a, (size_t)n * sizeof *dims);
     n = 0;
     for (p = shape->data; pare_wire_next(&p, end, &f) > 0;)
-        if (f.number == SHAPE_DIM) dims[n++] = dim_read(a, &f);
+        if (f.number == SHAPE_DIM) dims[n++] = dim_read(a, &f, out);
     out->ndim = n;
     out->dims = dims;
 }

@@ -49,6 +49,7 @@ typedef struct pare_onnx_info {
     uint32_t dtype;
     int32_t ndim;         /* -1: no shape */
     const pare_dim *dims; /* of the arena */
+    int64_t bad_dim;      /* a dim below -1; 0: none is */
 } pare_onnx_info;
 pare_bytes pare_onnx_info_name(pare_bytes wire);
 void pare_onnx_info_read(pare_arena *a, pare_bytes wire, pare_onnx_info *out);

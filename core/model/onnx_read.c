@@ -60,12 +60,25 @@ const char *pare_onnx_domain(pare_model *m, const char *domain) {
 
 static void opsets_read(pare_onnx_reader *r, const Onnx__ModelProto *pb) {
     pare_model *m = r->m;
+    pare_map seen = {0};
+    uint32_t before;
     m->opsets.len = 0;
     for (size_t i = 0; i < pb->n_opset_import; i++) {
         const Onnx__OperatorSetIdProto *o = pb->opset_import[i];
         pare_opset s = {pare_onnx_domain(m, o->domain), o->has_version ? o->version : 0, pare_onnx_extra(m, &o->base)};
+        const char *shown = s.domain[0] ? s.domain : "ai.onnx";
+        if (s.version < 0)
+            pare_onnx_error(r, PARE_EINVAL, "model.opset", NULL, NULL, NULL,
+                            "the model imports operator set %s at version %" PRId64, shown, s.version);
+        if (pare_map_get(&seen, s.domain, &before))
+            pare_onnx_error(r, PARE_EINVAL, "model.opset", NULL, NULL, NULL,
+                            "the model imports operator set %s twice, at versions %" PRId64 " and %" PRId64, shown,
+                            m->opsets.data[before].version, s.version);
+        if (pare_onnx_enough(r)) break;
+        pare_map_set(&seen, s.domain, (uint32_t)m->opsets.len);
         pare_vec_push(&m->opsets, s);
     }
+    pare_map_free(&seen);
     if (!m->opsets.len)
         pare_onnx_error(r, PARE_EINVAL, "model.opset", NULL, NULL, "the file may be cut off: copy or download it again",
                         "the model imports no operator set");

@@ -67,20 +67,8 @@ typedef struct packer {
 
 /* ---- which tensors, in which form ---- */
 
-static bool dtype_ok(uint32_t dtype, int64_t opset) {
-    switch (dtype) {
-    case PARE_FLOAT:
-    case PARE_FLOAT16:
-    case PARE_DOUBLE:
-    case PARE_INT8:
-    case PARE_UINT8: return true;
-    case PARE_BFLOAT16: return opset >= 13;
-    default: return false;
-    }
-}
-
 static bool eligible(const packer *p, const pare_tensor *t, const pare_value *v) {
-    if (!dtype_ok(t->dtype, p->opset) || !t->blob || t->extra.len || t->blob->len < MIN_BYTES) return false;
+    if (!pack_dtype_ok(t->dtype, p->opset) || !t->blob || t->extra.len || t->blob->len < MIN_BYTES) return false;
     if (t->count >= INT32_MAX || t->blob->len > PACK_TENSOR_MAX) return false;
     if (v->is_input || v->is_output || !v->uses.len) return false;
     return pare_utf8_ok(v->name, strlen(v->name)); /* it goes into JSON */

@@ -20,6 +20,19 @@ static inline bool pack_size_ok(uint64_t unpacked, uint64_t packed) {
     return unpacked <= PACK_TENSOR_MAX || unpacked / PACK_RATIO <= packed;
 }
 
+/* The dtypes that a form can rebuild in a file of this opset of ai.onnx. */
+static inline bool pack_dtype_ok(int64_t dtype, int64_t opset) {
+    switch (dtype) {
+    case PARE_FLOAT:
+    case PARE_FLOAT16:
+    case PARE_DOUBLE:
+    case PARE_INT8:
+    case PARE_UINT8: return true;
+    case PARE_BFLOAT16: return opset >= 13;
+    default: return false;
+    }
+}
+
 /* One tensor's elements as bit patterns of `size` bytes (1, 2, 4, 8), which may lie at any address. */
 typedef struct pack_item {
     const unsigned char *data; /* borrowed */

@@ -286,11 +286,6 @@ static bool rebuild(undo *u, uint32_t value, restored *r, const char *form) {
     return damaged(u, "its metadata names a form that doesn't exist");
 }
 
-static bool dtype_ok(int64_t dtype) {
-    return dtype == PARE_FLOAT || dtype == PARE_FLOAT16 || dtype == PARE_BFLOAT16 || dtype == PARE_DOUBLE ||
-           dtype == PARE_INT8 || dtype == PARE_UINT8;
-}
-
 /* One entry of the metadata's list. On success it is in u->list. */
 static bool undo_one(undo *u, const json_t *entry, const pare_map *seen) {
     const char *form = json_string_value(json_object_get(entry, "form"));
@@ -298,7 +293,7 @@ static bool undo_one(undo *u, const json_t *entry, const pare_map *seen) {
     uint32_t value;
     u->name = json_string_value(json_object_get(entry, "name"));
     if (!u->name || !form || !json_is_integer(index) || !json_is_integer(dtype) || json_integer_value(index) < 0 ||
-        !dtype_ok(json_integer_value(dtype)))
+        !pack_dtype_ok(json_integer_value(dtype), INT64_MAX))
         return damaged(u, "its metadata entry is not one that packing writes");
     if (pare_map_get(seen, u->name, &value)) return damaged(u, "the metadata names it twice");
     restored r = {

@@ -1,7 +1,8 @@
-/* model/pass.c - see pass.h: remove_dead and remove_identity. May use: model.h, edit.h. */
+/* model/pass.c - see pass.h: remove_dead and remove_identity. May use: model.h, edit.h, onnx_wire.h. */
 #include "model/pass.h"
 
 #include "model/edit.h"
+#include "model/onnx_wire.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,29 +25,15 @@ static bool holds(const unsigned char *text, size_t n, const char *word) {
     return false;
 }
 
-static uint64_t varint(const unsigned char **p, const unsigned char *end) {
-    uint64_t v = 0;
-    for (unsigned shift = 0; *p < end && shift < 64; shift += 7) {
-        unsigned char c = *(*p)++;
-        v |= (uint64_t)(c & 0x7f) << shift;
-        if (c < 0x80) break;
-    }
-    return v;
-}
-
 /* Does a quantization annotation mention the name? They are carried in wire form (GraphProto field 14) and name tensors
  * that no node may use. What else is carried unread (doc strings) names nothing. */
 static bool mentioned(const pare_graph *g, const char *name) {
-    enum { ANNOTATION = 14, LENGTH_DELIMITED = 2 };
+    enum { ANNOTATION = 14 };
     const unsigned char *p = g->extra.data, *end = p + g->extra.len;
+    pare_wire_field f;
     while (g->extra.len && p < end) {
-        uint64_t tag = varint(&p, end);
-        if ((tag & 7) != LENGTH_DELIMITED)
-            return holds(p, (size_t)(end - p), name); /* not a form that is known: play safe */
-        uint64_t n = varint(&p, end);
-        if (n > (uint64_t)(end - p)) n = (uint64_t)(end - p);
-        if (tag >> 3 == ANNOTATION && holds(p, (size_t)n, name)) return true;
-        p += n;
+        if (pare_wire_next(&p, end, &f) <= 0) return holds(p, (size_t)(end - p), name); /* no known form: play safe */
+        if (f.number == ANNOTATION && holds(f.data, f.len, name)) return true;
     }
     return false;
 }

@@ -8,15 +8,6 @@
 
 /* ---- who uses it ---- */
 
-pare_value *pare_tensor_value(const pare_model *m, const pare_tensor *t) {
-    const pare_graph *g = pare_model_graph(m, t->graph);
-    uint32_t id = 0;
-    if (t->owner == PARE_OWNER_INITIALIZER)
-        return g && pare_map_get(&g->names, t->name, &id) ? pare_model_value(m, id) : NULL;
-    const pare_node *n = pare_model_node(m, t->node);
-    return n && pare_node_is(n, "Constant") && n->n_out ? pare_model_value(m, n->out[0]) : NULL;
-}
-
 static bool is_transparent(const pare_node *n, uint32_t slot) {
     return slot == 0 && n->n_out &&
            (pare_node_is(n, "Identity") || pare_node_is(n, "Transpose") || pare_node_is(n, "DequantizeLinear"));

@@ -6,8 +6,6 @@
 
 #include "model/model.h"
 
-/* The value a tensor defines: its initializer's, or that of its Constant node. NULL: some other attribute. */
-pare_value *pare_tensor_value(const pare_model *m, const pare_tensor *t);
 /* The first use of a value that does something with it: Identity, Transpose and DequantizeLinear are looked through. */
 bool pare_value_first_use(const pare_model *m, const pare_value *v, pare_use *out);
 /* Does somebody compute with it as with a weight? See stats.h for what counts. */

@@ -127,18 +127,42 @@ pare_host_impl *pare_host_edit(const pare_host *h, const pare_model *m, const ch
     return s;
 }
 
-bool pare_host_give(const pare_host *h, const char *fn, void *out, const void *full, uint32_t size) {
-    uint32_t room;
-    if (!out) {
-        pare_host_misuse(h, fn, "out is NULL");
-        return false;
-    }
-    memcpy(&room, out, sizeof room);
-    if (room < size) { /* no struct has grown yet: the smallest one is today's */
-        pare_host_misuse(h, fn, "out->size is %u, at least %u (set it to sizeof before the call)", room, size);
-        return false;
-    }
-    memcpy((char *)out + sizeof room, (const char *)full + sizeof room, size - sizeof room);
+/* A size beyond all reason is one that nobody has set. */
+enum { ROOM_MAX = 64 * 1024 };
+
+uint32_t pare_host_room(const pare_host *h, const char *fn, const char *what, const void *plugins, uint32_t min) {
+    uint32_t size = 0;
+    if (plugins) memcpy(&size, plugins, sizeof size);
+    if (size >= min && size <= ROOM_MAX) return size;
+    if (plugins)
+        pare_host_misuse(h, fn, "%s->size is %u, at least %u (set it to sizeof before the call)", what, size, min);
+    else
+        pare_host_misuse(h, fn, "%s is NULL", what);
+    return 0;
+}
+
+void pare_host_fill(void *out, uint32_t room, const void *full, uint32_t size) {
+    uint32_t n = room < size ? room : size;
+    memcpy((char *)out + sizeof n, (const char *)full + sizeof n, n - sizeof n);
+    memset((char *)out + n, 0, room - n);
+}
+
+bool pare_host_give(const pare_host *h, const char *fn, void *out, const void *full, uint32_t size, uint32_t min) {
+    uint32_t room = pare_host_room(h, fn, "out", out, min);
+    if (!room) return false;
+    pare_host_fill(out, room, full, size);
+    uint32_t written = room < size ? room : size;
+    memcpy(out, &written, sizeof written);
+    return true;
+}
+
+bool pare_host_take(const pare_host *h, const char *fn, const char *what, const void *in, void *full, uint32_t size,
+                    uint32_t min) {
+    uint32_t given = pare_host_room(h, fn, what, in, min);
+    if (!given) return false;
+    uint32_t n = given < size ? given : size;
+    memcpy(full, in, n);
+    memset((char *)full + n, 0, size - n);
     return true;
 }
 

@@ -187,11 +187,13 @@ const char *pare_host_name_fresh(const pare_host *h, pare_model *m, const char *
 /* ---- attributes, metadata, opsets ---- */
 
 pare_status pare_host_attr_set(const pare_host *h, pare_model *m, uint32_t node, const char *name,
-                               const pare_attribute *a) {
+                               const pare_attribute *attr) {
     static const char fn[] = "pare.graph/1 attr_set";
     pare_host_impl *s = pare_host_edit(h, m, fn);
     if (!s || !pare_host_node(h, fn, node) || !pare_host_text_ok(h, fn, "name", name)) return PARE_EINVAL;
-    if (!a || a->size < sizeof *a) return pare_host_misuse(h, fn, "the attribute is NULL or its size is not set");
+    pare_attribute full;
+    if (!PARE_TAKE(h, fn, "attr", attr, full, PARE_LEAST_ATTRIBUTE)) return PARE_EINVAL;
+    const pare_attribute *a = &full;
     if (pare_host_borrowed_inside(s, node))
         return pare_host_misuse(h, fn, "a tensor that node %u holds is borrowed", node);
     const void *list = a->type == PARE_ATTRIBUTE_STRING   ? (const void *)a->s

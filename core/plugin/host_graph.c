@@ -62,7 +62,7 @@ static pare_status node_info(const pare_host *h, pare_model *m, uint32_t node, p
         .n_out = n->n_out,
         .n_subgraphs = count_subgraphs(n),
     };
-    return PARE_GIVE(h, fn, out, info) ? PARE_OK : PARE_EINVAL;
+    return PARE_GIVE(h, fn, out, info, PARE_LEAST_NODE_INFO) ? PARE_OK : PARE_EINVAL;
 }
 
 static uint32_t subgraph(const pare_host *h, const pare_model *m, uint32_t node, uint32_t i) {
@@ -122,7 +122,7 @@ static pare_status value_info(const pare_host *h, pare_model *m, uint32_t value,
         .slot = v->slot,
         .n_uses = v->uses.len,
     };
-    return PARE_GIVE(h, fn, out, info) ? PARE_OK : PARE_EINVAL;
+    return PARE_GIVE(h, fn, out, info, PARE_LEAST_VALUE_INFO) ? PARE_OK : PARE_EINVAL;
 }
 
 static pare_status consumer(const pare_host *h, const pare_model *m, uint32_t value, uint64_t i, uint32_t *node,
@@ -193,7 +193,7 @@ static pare_status attr_get(const pare_host *h, const pare_model *m, uint32_t no
     }
     default: full.n = a->n; break; /* its type alone */
     }
-    return PARE_GIVE(h, fn, out, full) ? PARE_OK : PARE_EINVAL;
+    return PARE_GIVE(h, fn, out, full, PARE_LEAST_ATTRIBUTE) ? PARE_OK : PARE_EINVAL;
 }
 
 static pare_status const_of(const pare_host *h, pare_model *m, uint32_t value, pare_constant *out) {
@@ -206,10 +206,11 @@ static pare_status const_of(const pare_host *h, pare_model *m, uint32_t value, p
         full.scale = c.scale;
         full.zero_point = c.zero_point;
         full.axis = c.axis;
+        full.block_size = c.block_size;
         full.ndim = c.ndim;
         memcpy(full.perm, c.perm, sizeof full.perm);
     }
-    return PARE_GIVE(h, fn, out, full) ? PARE_OK : PARE_EINVAL;
+    return PARE_GIVE(h, fn, out, full, PARE_LEAST_CONSTANT) ? PARE_OK : PARE_EINVAL;
 }
 
 /* ---- shapes and cost ---- */
@@ -226,7 +227,7 @@ static pare_status cost(const pare_host *h, pare_model *m, uint32_t node, pare_c
     if (!n) return PARE_EINVAL;
     pare_cost full = {.macs = pare_node_macs(s->model, n)};
     pare_node_parameters(s->model, n, &full.parameters, &full.bytes);
-    return PARE_GIVE(h, fn, out, full) ? PARE_OK : PARE_EINVAL;
+    return PARE_GIVE(h, fn, out, full, PARE_LEAST_COST) ? PARE_OK : PARE_EINVAL;
 }
 
 static const char *meta_get(const pare_host *h, const pare_model *m, const char *key) {

@@ -55,10 +55,36 @@ pare_status pare_host_refuse(const pare_host *h, pare_status st, const pare_diag
 pare_status pare_host_refuse_text(const pare_host *h, pare_status st, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Copies a struct that begins with its size to the plugin's own, whose size (which it has set) may be smaller or
- * larger. false and misuse: out is NULL or its size below `min`. */
-bool pare_host_give(const pare_host *h, const char *fn, void *out, const void *full, uint32_t size);
-#define PARE_GIVE(h, fn, out, full) pare_host_give(h, fn, out, &(full), (uint32_t)sizeof(full))
+/* ---- structs that begin with their size, the plugin's and ours ----
+ *
+ * A plugin may be older than the host (its struct ends earlier) or newer (its struct goes on). The smallest one is that
+ * of minor 0, which ends with the field named here and never changes; what was appended since may be missing. */
+enum {
+    PARE_LEAST_TENSOR_INFO = PARE_END(pare_tensor_info, n_uses),
+    PARE_LEAST_VIEW = PARE_END(pare_view, writable),
+    PARE_LEAST_NODE_INFO = PARE_END(pare_node_info, reserved),
+    PARE_LEAST_VALUE_INFO = PARE_END(pare_value_info, n_uses),
+    PARE_LEAST_ATTRIBUTE = PARE_END(pare_attribute, graph),
+    PARE_LEAST_CONSTANT = PARE_END(pare_constant, perm),
+    PARE_LEAST_COST = PARE_END(pare_cost, bytes),
+    PARE_LEAST_LAYER = PARE_END(pare_layer, reserved),
+    PARE_LEAST_LAYER_NOTE = PARE_END(pare_layer_note, values)
+};
+
+/* The size that a plugin's struct says it has. 0 and misuse: it is NULL, its size is below `min`, or no size at all.
+ * `what` is "view". */
+uint32_t pare_host_room(const pare_host *h, const char *fn, const char *what, const void *plugins, uint32_t min);
+/* Copies `full` (of `size` bytes) to a plugin's struct of `room` bytes: as much as there is room for, zeros behind it.
+ * Leaves the size alone. */
+void pare_host_fill(void *out, uint32_t room, const void *full, uint32_t size);
+/* The same to a struct whose size is looked at first and then set to what was written, so that a newer plugin's
+ * PARE_HAS sees which fields this host filled. false and misuse: as pare_host_room. */
+bool pare_host_give(const pare_host *h, const char *fn, void *out, const void *full, uint32_t size, uint32_t min);
+#define PARE_GIVE(h, fn, out, full, min) pare_host_give(h, fn, out, &(full), (uint32_t)sizeof(full), min)
+/* A plugin's struct as ours: zeros where it ends early, cut where it goes on. false and misuse: as pare_host_room. */
+bool pare_host_take(const pare_host *h, const char *fn, const char *what, const void *in, void *full, uint32_t size,
+                    uint32_t min);
+#define PARE_TAKE(h, fn, what, in, full, min) pare_host_take(h, fn, what, in, &(full), (uint32_t)sizeof(full), min)
 
 /* Valid UTF-8 that is not empty; else misuse. `what` is "name". */
 bool pare_host_text_ok(const pare_host *h, const char *fn, const char *what, const char *s);
@@ -69,8 +95,6 @@ pare_node *pare_host_node(const pare_host *h, const char *fn, uint32_t id);
 pare_value *pare_host_value(const pare_host *h, const char *fn, uint32_t id);
 pare_graph *pare_host_graph(const pare_host *h, const char *fn, uint32_t id);
 
-/* The value a tensor defines: an initializer's, or the output of the Constant node that holds it. 0: none. */
-uint32_t pare_host_tensor_value(const pare_model *m, const pare_tensor *t);
 /* Is a tensor borrowed; is any; is one that the node holds, itself or in its subgraphs? */
 bool pare_host_borrowed(const pare_host_impl *s, uint32_t tensor);
 bool pare_host_borrowed_inside(const pare_host_impl *s, uint32_t node);

@@ -82,8 +82,8 @@ static bool passes_constants(const pare_node *n) {
 static void takers_of(const pare_model *m, uint32_t tensor, ids *nodes) {
     ids values = {0};
     const pare_tensor *t = pare_model_tensor(m, tensor);
-    uint32_t first = t ? pare_host_tensor_value(m, t) : 0;
-    if (first) pare_vec_push(&values, first);
+    const pare_value *first = t ? pare_tensor_value(m, t) : NULL;
+    if (first) pare_vec_push(&values, first->id);
     for (size_t i = 0; i < values.len && i <= m->values.len; i++) { /* bounded: apply may be halfway to a cycle */
         const pare_value *v = pare_model_value(m, values.data[i]);
         for (size_t k = 0; v && k < v->uses.len; k++) {
@@ -111,6 +111,19 @@ typedef struct lister {
     PARE_VEC(uint32_t) last_node, uses; /* of each layer */
 } lister;
 
+/* A plugin's layers lie as far apart as its struct is long, ours or not. 0: misuse. */
+static uint32_t stride_of(const pare_host *h, const char *fn, const char *what, const pare_layer *first) {
+    uint32_t stride = pare_host_room(h, fn, what, first, PARE_LEAST_LAYER);
+    if (stride % _Alignof(pare_layer) == 0) return stride;
+    pare_host_misuse(h, fn, "%s.size is %u, not a multiple of %zu", what, stride, _Alignof(pare_layer));
+    return 0;
+}
+
+/* Good for the fields of minor 0 alone. */
+static pare_layer *layer_at(pare_layer *out, uint32_t stride, uint64_t i) {
+    return (pare_layer *)(void *)((char *)out + i * stride);
+}
+
 /* "Conv", "com.microsoft.MatMulNBits": the domain stands before the last dot. */
 static const pare_op *op_by_name(pare_arena *a, const char *name) {
     const char *dot = strrchr(name, '.');
@@ -124,7 +137,7 @@ static void describe(lister *l, const pare_node *n, uint32_t slot, const pare_co
     pare_arena *a = &l->s->step;
     const pare_tensor *t = pare_model_tensor(m, c->tensor);
     const char *label = pare_arena_strdup(a, pare_node_label(m, n->id));
-    const pare_value *v = pare_model_value(m, pare_host_tensor_value(m, t)); /* a Constant's goes by its value's name */
+    const pare_value *v = pare_tensor_value(m, t); /* a Constant's goes by its value's name */
     axes as_seen = axes_of(n, slot, (int32_t)c->ndim);
     *out = (pare_layer){
         .node = n->id,
@@ -139,6 +152,7 @@ static void describe(lister *l, const pare_node *n, uint32_t slot, const pare_co
         .in_axis = as_seen.in < 0 ? -1 : c->perm[as_seen.in],
         .out_axis = as_seen.out < 0 ? -1 : c->perm[as_seen.out],
         .quant_axis = c->quantized ? c->axis : -1,
+        .block_size = c->block_size,
         .groups = 1,
     };
     int64_t groups = strstr(n->op_type, "Conv") ? pare_node_attr_int(n, "group", 1) : 1;
@@ -158,8 +172,9 @@ static void add_weight(lister *l, const pare_node *n, uint32_t slot) {
         if (l->n <= l->cap) {
             pare_layer full;
             describe(l, n, slot, &c, &full);
-            char *to = (char *)l->out + (l->n - 1) * l->stride;
-            memcpy(to + sizeof(uint32_t), (char *)&full + sizeof(uint32_t), sizeof full - sizeof(uint32_t));
+            pare_layer *to = layer_at(l->out, l->stride, l->n - 1);
+            to->size = l->stride;
+            pare_host_fill(to, l->stride, &full, sizeof full);
         }
     }
     if (l->last_node.data[at - 1] == n->id) return; /* twice by one node */
@@ -213,17 +228,16 @@ static pare_status layers_list(const pare_host *h, pare_model *m, const char *pa
     pare_host_impl *s = pare_host_look(h, m, fn);
     if (!s) return PARE_EINVAL;
     if (!n || (cap && !out) || (n_ops && !ops)) return pare_host_misuse(h, fn, "ops, out or n is NULL");
-    if (cap && out[0].size < sizeof *out)
-        return pare_host_misuse(h, fn, "out[0].size is %u, at least %zu (set it to sizeof before the call)",
-                                out[0].size, sizeof *out);
-    lister l = {.h = h, .s = s, .names = ops, .n_ops = n_ops, .out = out, .cap = cap, .stride = cap ? out[0].size : 0};
+    uint32_t stride = cap ? stride_of(h, fn, "out[0]", out) : 0;
+    if (cap && !stride) return PARE_EINVAL;
+    lister l = {.h = h, .s = s, .names = ops, .n_ops = n_ops, .out = out, .cap = cap, .stride = stride};
     l.ops = pare_arena_alloc(&s->call, (n_ops + 1) * sizeof *l.ops);
     pare_status st = find_ops(&l, param);
     if (st) return st;
     l.index = pare_xcalloc(s->model->tensors.len + 1, sizeof *l.index);
     walk(&l, PARE_MAIN_GRAPH);
     for (uint64_t i = 0; i < l.n && i < cap; i++)
-        ((pare_layer *)(void *)((char *)out + i * l.stride))->n_uses = l.uses.data[i];
+        layer_at(out, stride, i)->n_uses = l.uses.data[i];
     free(l.index);
     pare_vec_free(&l.last_node);
     pare_vec_free(&l.uses);
@@ -290,14 +304,15 @@ static pare_status layers_select(const pare_host *h, pare_model *m, const char *
     if (!s) return PARE_EINVAL;
     if ((n && (!layers || !hit)) || (n_patterns && !patterns))
         return pare_host_misuse(h, fn, "patterns, layers or hit is NULL");
-    if (n && layers[0].size < sizeof *layers) return pare_host_misuse(h, fn, "layers[0].size is %u", layers[0].size);
+    uint32_t stride = n ? stride_of(h, fn, "layers[0]", layers) : 0;
+    if (n && !stride) return PARE_EINVAL;
     for (uint64_t k = 0; k < n_patterns; k++)
         if (!pare_host_text_ok(h, fn, "a pattern", patterns[k].u.s)) return PARE_EINVAL;
     ids *takers = pare_xcalloc(n + 1, sizeof *takers);
     unsigned char *useful = pare_xcalloc(n_patterns + 1, 1);
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < n && !st; i++) {
-        const pare_layer *l = (const pare_layer *)(const void *)((const char *)layers + i * layers[0].size);
+        const pare_layer *l = (const pare_layer *)(const void *)((const char *)layers + i * stride);
         hit[i] = 0;
         if (!pare_host_tensor(h, fn, l->tensor) || !pare_host_node(h, fn, l->node)) {
             st = PARE_EINVAL;

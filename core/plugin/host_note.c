@@ -32,12 +32,11 @@ static void note_text(const pare_host *h, const char *key, const char *value) {
         json_object_set_new(part(h, "notes"), key, pare_json_str(value));
 }
 
-static void note_layer(const pare_host *h, const pare_layer_note *n) {
+static void note_layer(const pare_host *h, const pare_layer_note *note) {
     static const char fn[] = "pare.note/1 layer";
-    if (!n || n->size < sizeof *n) {
-        pare_host_misuse(h, fn, "the note is NULL or its size is not set");
-        return;
-    }
+    pare_layer_note full;
+    if (!PARE_TAKE(h, fn, "note", note, full, PARE_LEAST_LAYER_NOTE)) return;
+    const pare_layer_note *n = &full;
     if (!pare_host_text_ok(h, fn, "name", n->name)) return;
     if (n->n_extra && (!n->keys || !n->values)) {
         pare_host_misuse(h, fn, "%u further columns, but keys or values is NULL", n->n_extra);

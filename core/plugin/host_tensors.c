@@ -11,16 +11,6 @@ enum { MAX_DIMS = 64 };
 
 /* ---- helpers ---- */
 
-uint32_t pare_host_tensor_value(const pare_model *m, const pare_tensor *t) {
-    if (t->owner == PARE_OWNER_INITIALIZER) {
-        const pare_graph *g = pare_model_graph(m, t->graph);
-        uint32_t id;
-        return g && pare_map_get(&g->names, t->name, &id) ? id : 0;
-    }
-    const pare_node *n = pare_model_node(m, t->node);
-    return n && pare_node_is(n, "Constant") && n->n_out ? n->out[0] : 0;
-}
-
 static pare_borrow *borrow_of(pare_host_impl *s, uint32_t tensor) {
     for (size_t i = 0; i < s->borrows.len; i++)
         if (s->borrows.data[i].tensor == tensor) return &s->borrows.data[i];
@@ -117,7 +107,7 @@ static pare_status tensors_info(const pare_host *h, const pare_model *m, uint32_
     pare_host_impl *s = pare_host_look(h, m, fn);
     const pare_tensor *t = s ? pare_host_tensor(h, fn, tensor) : NULL;
     if (!t) return PARE_EINVAL;
-    const pare_value *v = pare_model_value(s->model, pare_host_tensor_value(s->model, t));
+    const pare_value *v = pare_tensor_value(s->model, t);
     uint64_t bytes = 0;
     if (t->dtype != PARE_STRING) pare_dtype_nbytes(t->dtype, t->count, &bytes);
     pare_tensor_info info = {
@@ -127,11 +117,11 @@ static pare_status tensors_info(const pare_host *h, const pare_model *m, uint32_
         .count = t->count,
         .nbytes = bytes,
         .ndim = t->ndim,
-        .masked = v && pare_tensor_masked(s->model, v->name),
+        .masked = pare_tensor_masked(s->model, t),
         .value = v ? v->id : 0,
         .n_uses = v ? (uint32_t)v->uses.len : 0,
     };
-    return PARE_GIVE(h, fn, out, info) ? PARE_OK : PARE_EINVAL;
+    return PARE_GIVE(h, fn, out, info, PARE_LEAST_TENSOR_INFO) ? PARE_OK : PARE_EINVAL;
 }
 
 /* ---- borrowing ---- */
@@ -144,9 +134,7 @@ static pare_status tensors_borrow(const pare_host *h, pare_model *m, uint32_t te
     pare_tensor *t = s ? pare_host_tensor(h, fn, tensor) : NULL;
     if (!t) return PARE_EINVAL;
     if (mode != PARE_READ && !write) return pare_host_misuse(h, fn, "there is no mode %u", mode);
-    if (!view || view->size < sizeof *view)
-        return pare_host_misuse(h, fn, "view->size is %u, at least %zu (set it to sizeof before the call)",
-                                view ? view->size : 0, sizeof *view);
+    if (!pare_host_room(h, fn, "view", view, PARE_LEAST_VIEW)) return PARE_EINVAL;
     if (t->dtype == PARE_STRING)
         return pare_host_refuse_text(h, PARE_EUNSUPPORTED, "tensor.string",
                                      "tensor %s holds strings, which have no view", shown(t));
@@ -183,7 +171,7 @@ static pare_status tensors_borrow(const pare_host *h, pare_model *m, uint32_t te
         .ndim = t->ndim,
         .writable = write,
     };
-    return PARE_GIVE(h, fn, view, full) ? PARE_OK : PARE_EINVAL;
+    return PARE_GIVE(h, fn, view, full, PARE_LEAST_VIEW) ? PARE_OK : PARE_EINVAL;
 }
 
 static void tensors_release(const pare_host *h, pare_model *m, uint32_t tensor) {
@@ -254,7 +242,7 @@ static pare_status tensors_del(const pare_host *h, pare_model *m, uint32_t tenso
     if (pare_host_borrowed(s, tensor)) return pare_host_misuse(h, fn, "tensor %u (%s) is borrowed", tensor, shown(t));
     if (t->owner != PARE_OWNER_INITIALIZER)
         return pare_host_misuse(h, fn, "tensor %u is held by a node: delete the node", tensor);
-    const pare_value *v = pare_model_value(s->model, pare_host_tensor_value(s->model, t));
+    const pare_value *v = pare_tensor_value(s->model, t);
     const char *why = !v                                         ? NULL
                       : v->uses.len                              ? "nodes use it"
                       : v->is_output                             ? "it is a graph output"
@@ -270,7 +258,7 @@ static pare_status tensors_del(const pare_host *h, pare_model *m, uint32_t tenso
         return PARE_EINVAL;
     }
     uint32_t value = v && v->is_input ? v->id : 0; /* IR 3: initializers stand among the inputs for form's sake */
-    if (value && pare_tensor_masked(s->model, v->name)) pare_tensor_masked_set(s->model, v->name, false);
+    if (value && pare_tensor_masked(s->model, t)) pare_tensor_masked_set(s->model, t, false);
     pare_tensor_del(s->model, tensor);
     if (value) pare_value_del(s->model, value);
     return PARE_OK;
@@ -281,10 +269,14 @@ static pare_status tensors_masked_set(const pare_host *h, pare_model *m, uint32_
     pare_host_impl *s = pare_host_edit(h, m, fn);
     pare_tensor *t = s ? pare_host_tensor(h, fn, tensor) : NULL;
     if (!t) return PARE_EINVAL;
-    const pare_value *v = pare_model_value(s->model, pare_host_tensor_value(s->model, t));
+    const pare_value *v = pare_tensor_value(s->model, t);
     if (!v) return pare_host_misuse(h, fn, "tensor %u defines no value, so it has no name to be masked under", tensor);
-    pare_tensor_masked_set(s->model, v->name, masked != 0);
-    return PARE_OK;
+    if (pare_tensor_masked_set(s->model, t, masked != 0)) return PARE_OK;
+    pare_diag_item it = {.code = "tensor.masked-metadata",
+                         .message = "the model's metadata entry ai.pare.masked is no list of names, so it isn't pare's",
+                         .tensor = v->name,
+                         .hint = "rename or remove the entry, or ask for no masks to be kept"};
+    return pare_host_refuse(h, PARE_EINVAL, &it);
 }
 
 const pare_tensors_api pare_host_tensors_v1 = {

@@ -150,6 +150,17 @@ static char *check_range(const pare_param *p) {
     return NULL;
 }
 
+/* The smallest row is that of minor 0, which ends here whatever is appended later. */
+enum { LEAST_ROW = PARE_END(pare_param, column_stride) };
+
+/* A row as ours, whatever headers it was built with: zeros where it ends early. */
+static pare_param row_of(const pare_param *p) {
+    pare_param one = {0};
+    memcpy(&one, p, p->size < sizeof one ? p->size : sizeof one);
+    one.size = sizeof one;
+    return one;
+}
+
 /* The default must pass what a user's value passes. */
 static char *check_default(const pare_param *p) {
     if (!p->dflt) return NULL;
@@ -158,8 +169,7 @@ static char *check_default(const pare_param *p) {
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
     pare_arena arena = {0};
     pare_params *parsed = NULL;
-    pare_param one = *p;
-    one.size = sizeof one;
+    pare_param one = row_of(p);
     pare_params_ctx ctx = {.d = d, .arena = &arena, .prefix = ""};
     char *why = NULL;
     if (pare_params_parse(NULL, (pare_param_table){&one, 1, sizeof one}, &ctx, &parsed) != PARE_OK)
@@ -203,12 +213,12 @@ static char *check_table(pare_param_table t, bool is_columns) {
     if (!t.n) return NULL;
     if (!t.rows) return wrong("the table is NULL but has %u rows", t.n);
     if (t.n > MAX_ROWS) return wrong("%u rows; at most %d are allowed", t.n, MAX_ROWS);
-    if (t.stride < sizeof(pare_param) || t.stride % _Alignof(pare_param) || t.stride > 64 * 1024)
+    if (t.stride < LEAST_ROW || t.stride % _Alignof(pare_param) || t.stride > 64 * 1024)
         return wrong("rows of %u bytes; pare_param has %zu", t.stride, sizeof(pare_param));
     for (uint32_t i = 0; i < t.n; i++) {
         const pare_param *p = pare_param_at(t, i);
-        if (p->size < sizeof(pare_param) || p->size > t.stride)
-            return wrong("row %u has size %u; expected %zu to %u", i, p->size, sizeof(pare_param), t.stride);
+        if (p->size < LEAST_ROW || p->size > t.stride)
+            return wrong("row %u has size %u; expected %d to %u", i, p->size, LEAST_ROW, t.stride);
         if (!name_ok(p->name))
             return wrong("row %u: a name is lower case, digits and '_', starts with a letter, has at most 64", i);
         for (uint32_t j = 0; j < i; j++)
@@ -233,7 +243,7 @@ static json_t *default_json(const pare_param *p) {
     pare_arena arena = {0};
     pare_params *parsed = NULL;
     pare_params_ctx ctx = {.arena = &arena, .prefix = ""};
-    pare_param one = *p;
+    pare_param one = row_of(p);
     json_t *j = NULL;
     if (pare_params_parse(NULL, (pare_param_table){&one, 1, sizeof one}, &ctx, &parsed) == PARE_OK) {
         json_t *all = pare_params_json(parsed);

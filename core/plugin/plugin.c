@@ -30,7 +30,19 @@ static void reject(pare_plugins *set, const char *path, const char *reason) {
     pare_vec_push(&set->rejected, r);
 }
 
-/* Ids are unique: of plugins, and of techniques over all plugins. The earlier one keeps its id. */
+static const pare_technique *const no_techniques[] = {NULL};
+static const pare_backend *const no_backends[] = {NULL};
+
+/* What a plugin offers: never NULL. Older plugins end before `backends`. */
+static const pare_technique *const *techniques_of(const pare_plugin *p) {
+    return p->techniques ? p->techniques : no_techniques;
+}
+
+static const pare_backend *const *backends_of(const pare_plugin *p) {
+    return PARE_HAS(pare_plugin, p, backends) ? p->backends : no_backends;
+}
+
+/* Ids are unique: of plugins, and of each kind of component over all plugins. The earlier one keeps its id. */
 static const char *clash(pare_plugins *set, const pare_plugin *p) {
     for (size_t i = 0; i < set->loaded.len; i++) {
         const pare_loaded *l = &set->loaded.data[i]->pub;
@@ -38,12 +50,15 @@ static const char *clash(pare_plugins *set, const pare_plugin *p) {
             return pare_arena_printf(&set->arena, "shadowed by %s, which has the same plugin id \"%s\"", l->path,
                                      p->id);
     }
-    for (size_t i = 0; p->techniques[i]; i++) {
-        const pare_loaded *by;
-        if (pare_plugins_technique(set, p->techniques[i]->id, &by))
-            return pare_arena_printf(&set->arena, "its technique %s is already offered by plugin %s (%s)",
-                                     p->techniques[i]->id, by->id, by->path);
-    }
+    const pare_loaded *by;
+    for (const pare_technique *const *t = techniques_of(p); *t; t++)
+        if (pare_plugins_technique(set, (*t)->id, &by))
+            return pare_arena_printf(&set->arena, "its technique %s is already offered by plugin %s (%s)", (*t)->id,
+                                     by->id, by->path);
+    for (const pare_backend *const *b = backends_of(p); *b; b++)
+        if (pare_plugins_backend(set, (*b)->id, &by))
+            return pare_arena_printf(&set->arena, "its backend %s is already offered by plugin %s (%s)", (*b)->id,
+                                     by->id, by->path);
     return NULL;
 }
 
@@ -63,9 +78,12 @@ static void try_candidate(pare_plugins *set, const char *path, const pare_elf_ki
         .vendor = p->vendor ? p->vendor : "",
         .license = p->license ? p->license : "",
         .path = pare_arena_strdup(&set->arena, path),
-        .techniques = p->techniques,
+        .techniques = techniques_of(p),
+        .backends = backends_of(p),
     };
-    while (p->techniques[e->pub.n_techniques]) pare_vec_push(&set->ids, p->techniques[e->pub.n_techniques++]->id);
+    while (e->pub.techniques[e->pub.n_techniques])
+        pare_vec_push(&set->ids, e->pub.techniques[e->pub.n_techniques++]->id);
+    while (e->pub.backends[e->pub.n_backends]) e->pub.n_backends++;
     pare_vec_push(&set->loaded, e);
 }
 
@@ -194,6 +212,18 @@ const pare_technique *pare_plugins_technique(const pare_plugins *set, const char
             if (strcmp(l->techniques[j]->id, id) != 0) continue;
             if (from) *from = l;
             return l->techniques[j];
+        }
+    }
+    return NULL;
+}
+
+const pare_backend *pare_plugins_backend(const pare_plugins *set, const char *id, const pare_loaded **from) {
+    for (size_t i = 0; i < set->loaded.len; i++) {
+        const pare_loaded *l = &set->loaded.data[i]->pub;
+        for (size_t j = 0; j < l->n_backends; j++) {
+            if (strcmp(l->backends[j]->id, id) != 0) continue;
+            if (from) *from = l;
+            return l->backends[j];
         }
     }
     return NULL;

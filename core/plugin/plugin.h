@@ -36,6 +36,8 @@ typedef struct pare_loaded {
     const char *path;
     const pare_technique *const *techniques;
     size_t n_techniques;
+    const pare_backend *const *backends;
+    size_t n_backends;
 } pare_loaded;
 
 /* A candidate that was not taken. */
@@ -66,6 +68,9 @@ const char *pare_folder_origin_text(pare_folder_origin origin); /* "--plugin-dir
 const pare_technique *pare_plugins_technique(const pare_plugins *set, const char *id, const pare_loaded **from);
 /* All technique ids, sorted, for "did you mean". */
 const char *const *pare_plugins_technique_ids(const pare_plugins *set, size_t *n);
+
+/* The backend of an id, or NULL; *from (may be NULL): the plugin that brings it. */
+const pare_backend *pare_plugins_backend(const pare_plugins *set, const char *id, const pare_loaded **from);
 
 /* A loaded plugin's file hash (64 hex digits), worked out at the first call and kept. NULL: the file can't be read any
  * more (reported). */

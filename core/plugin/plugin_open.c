@@ -168,7 +168,13 @@ static bool id_ok(const char *id, unsigned words) {
 static const char *text_or(const char *s, const char *otherwise) { return s && *s ? s : otherwise; }
 
 /* The fields every plugin of this major has: the smallest struct that may come. */
-enum { PLUGIN_MIN = sizeof(pare_plugin), TECHNIQUE_MIN = sizeof(pare_technique), PARAM_MIN = sizeof(pare_param) };
+#define END_OF(type, field) (offsetof(type, field) + sizeof(((type *)0)->field))
+enum {
+    PLUGIN_MIN = END_OF(pare_plugin, techniques),
+    TECHNIQUE_MIN = END_OF(pare_technique, destroy),
+    PARAM_MIN = END_OF(pare_param, column_stride),
+    BACKEND_MIN = END_OF(pare_backend, run)
+};
 
 static const char *check_technique(const pare_technique *t, pare_arena *a) {
     if (t->size < TECHNIQUE_MIN)
@@ -199,6 +205,61 @@ static const char *check_technique(const pare_technique *t, pare_arena *a) {
     return why;
 }
 
+static const char *check_backend(const pare_backend *b, pare_arena *a) {
+    if (b->size < BACKEND_MIN)
+        return pare_arena_printf(a, "a backend's struct is too small: size %u, at least %u (set .size = sizeof)",
+                                 b->size, (unsigned)BACKEND_MIN);
+    if (!id_ok(b->id, 1))
+        return pare_arena_printf(a, "bad backend id \"%s\": it takes lower-case words joined by dots, as in \"cpu\"",
+                                 b->id ? b->id : "(NULL)");
+    const struct {
+        const char *what;
+        bool there;
+    } parts[] = {
+        {"version", b->version && *b->version},
+        {"summary", b->summary && *b->summary},
+        {"count", b->count},
+        {"open", b->open},
+        {"close", b->close},
+        {"describe", b->describe},
+        {"alloc", b->alloc},
+        {"free", b->free},
+        {"copy", b->copy},
+        {"fill", b->fill},
+        {"sync", b->sync},
+        {"kernel", b->kernel},
+        {"kernel_info", b->kernel_info},
+        {"kernel_free", b->kernel_free},
+        {"pack", b->pack},
+        {"run", b->run},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!parts[i].there) return pare_arena_printf(a, "backend %s has no %s", b->id, parts[i].what);
+    return NULL;
+}
+
+static const char *check_backends(const pare_backend *const *backends, pare_arena *a) {
+    for (size_t i = 0; backends[i]; i++) {
+        const char *why = check_backend(backends[i], a);
+        for (size_t j = 0; !why && j < i; j++)
+            if (strcmp(backends[j]->id, backends[i]->id) == 0)
+                why = pare_arena_printf(a, "it offers backend %s twice", backends[i]->id);
+        if (why) return why;
+    }
+    return NULL;
+}
+
+static const char *check_techniques(const pare_technique *const *techniques, pare_arena *a) {
+    for (size_t i = 0; techniques[i]; i++) {
+        const char *why = check_technique(techniques[i], a);
+        for (size_t j = 0; !why && j < i; j++)
+            if (strcmp(techniques[j]->id, techniques[i]->id) == 0)
+                why = pare_arena_printf(a, "it offers technique %s twice", techniques[i]->id);
+        if (why) return why;
+    }
+    return NULL;
+}
+
 static const char *check_plugin(const pare_plugin *p, pare_arena *a) {
     if (p->size < PLUGIN_MIN)
         return pare_arena_printf(a, "its plugin struct is too small: size %u, at least %u (set .size = sizeof)",
@@ -212,15 +273,11 @@ static const char *check_plugin(const pare_plugin *p, pare_arena *a) {
         return pare_arena_printf(a, "bad plugin id \"%s\": it takes lower-case words, joined by dots",
                                  text_or(p->id, p->id ? "" : "(NULL)"));
     if (!p->version || !*p->version) return pare_arena_printf(a, "plugin %s has no version", p->id);
-    if (!p->techniques || !p->techniques[0]) return pare_arena_printf(a, "plugin %s offers nothing", p->id);
-    for (size_t i = 0; p->techniques[i]; i++) {
-        const char *why = check_technique(p->techniques[i], a);
-        for (size_t j = 0; !why && j < i; j++)
-            if (strcmp(p->techniques[j]->id, p->techniques[i]->id) == 0)
-                why = pare_arena_printf(a, "it offers technique %s twice", p->techniques[i]->id);
-        if (why) return why;
-    }
-    return NULL;
+    const pare_backend *const *backends = PARE_HAS(pare_plugin, p, backends) ? p->backends : NULL;
+    bool offers = (p->techniques && p->techniques[0]) || (backends && backends[0]);
+    if (!offers) return pare_arena_printf(a, "plugin %s offers nothing", p->id);
+    const char *why = p->techniques ? check_techniques(p->techniques, a) : NULL;
+    return why || !backends ? why : check_backends(backends, a);
 }
 
 /* ---- the gate ---- */

@@ -14,8 +14,9 @@
 
 enum { PARE_GRAPH_MAIN = 1 }; /* the main graph's id */
 
-/* Here and below: set `size` of what a call fills in to sizeof before the call; the host writes no further. Borrowed
- * until the node is edited or deleted. */
+/* Here and below: set `size` of what a call fills in to sizeof before the call. The host writes no further, sets `size`
+ * to where the fields that it knows end, and zeroes the rest: PARE_HAS tells. Borrowed until the node is edited or
+ * deleted. */
 typedef struct pare_node_info {
     uint32_t size;
     uint32_t graph;
@@ -72,6 +73,8 @@ typedef struct pare_constant {
     int32_t axis;        /* of scale and zero point in the tensor's own dims, -1 per tensor */
     uint32_t ndim;
     uint8_t perm[8];     /* the value's dim i is the tensor's dim perm[i] */
+    int64_t block_size;  /* weights along axis that share a scale, which has the weights' rank; 0: no blocks,
+                          * or their order isn't the weights' (a Transpose between) */
 } pare_constant;
 
 typedef struct pare_cost {

@@ -30,13 +30,16 @@ typedef struct pare_layer {
     uint32_t groups;        /* Conv, ConvTranspose: group; else 1 */
     uint32_t n_uses;        /* nodes that share this tensor */
     uint32_t reserved;
+    int64_t block_size;     /* weights along quant_axis that share a scale, which has the weights' rank; 0: no blocks,
+                             * or their order isn't the weights' (a Transpose between) */
 } pare_layer;
 
 typedef struct pare_layers_api {
     uint32_t size, reserved;
     /* The layers whose op_type is in `ops` (n_ops names), one per weight tensor, in the file's order, subgraphs
-     * included. Writes up to cap of them (set the size of each to sizeof beforehand) and the number there are. An op
-     * that pare does not know to have weights is PARE_EINVAL, reported against `param`. */
+     * included. Writes up to cap of them and the number there are. Set the size of each to sizeof beforehand: it is
+     * the distance between them, and stays; fields that the host doesn't know are zeroed. An op that pare does not know
+     * to have weights is PARE_EINVAL, reported against `param`. */
     pare_status (*list)(const pare_host *, pare_model *, const char *param, const char *const *ops, uint64_t n_ops,
                         pare_layer *out, uint64_t cap, uint64_t *n);
     /* hit[i] = 1 + the first of the patterns (args of type PATTERN) that names layers[i] or a node sharing its

@@ -6,6 +6,7 @@
 #ifndef PARE_PLUGIN_H
 #define PARE_PLUGIN_H
 
+#include <pare/backend.h>
 #include <pare/diag.h>
 #include <pare/graph.h>
 #include <pare/host.h>
@@ -28,6 +29,7 @@ typedef struct pare_plugin {
     uint16_t abi_major, abi_minor; /* PARE_ABI_MAJOR, PARE_ABI_MINOR: what it needs */
     const char *id, *version, *vendor, *license; /* [static] */
     const pare_technique *const *techniques;     /* [static] NULL-terminated array of pointers; may be NULL */
+    const pare_backend *const *backends;         /* [static] NULL-terminated array of pointers; may be NULL */
 } pare_plugin;
 
 /* [load] The only exported symbol. Does nothing but return [static] data. */

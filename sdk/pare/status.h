@@ -22,6 +22,9 @@
 /* A field exists if the peer's struct reaches past it and, for functions, is set. */
 #define PARE_HAS(type, ptr, field) ((ptr)->size >= offsetof(type, field) + sizeof((ptr)->field) && (ptr)->field)
 
+/* Where a field ends: the size of a struct that stops with it. */
+#define PARE_END(type, field) (offsetof(type, field) + sizeof(((type *)0)->field))
+
 #if defined(_WIN32)
 #define PARE_EXPORT __declspec(dllexport)
 #else

@@ -46,6 +46,7 @@
         F(pare_attribute, strings) F(pare_attribute, tensor) F(pare_attribute, graph) \
     S(pare_constant) F(pare_constant, size) F(pare_constant, tensor) F(pare_constant, scale) \
         F(pare_constant, zero_point) F(pare_constant, axis) F(pare_constant, ndim) F(pare_constant, perm) \
+        F(pare_constant, block_size) \
     S(pare_cost) F(pare_cost, size) F(pare_cost, reserved) F(pare_cost, macs) F(pare_cost, parameters) \
         F(pare_cost, bytes) \
     S(pare_graph_api) F(pare_graph_api, size) F(pare_graph_api, reserved) F(pare_graph_api, node_next) \
@@ -61,6 +62,7 @@
         F(pare_layer, scale) F(pare_layer, zero_point) F(pare_layer, name) F(pare_layer, op_type) \
         F(pare_layer, node_name) F(pare_layer, label) F(pare_layer, in_axis) F(pare_layer, out_axis) \
         F(pare_layer, quant_axis) F(pare_layer, groups) F(pare_layer, n_uses) F(pare_layer, reserved) \
+        F(pare_layer, block_size) \
     S(pare_layers_api) F(pare_layers_api, size) F(pare_layers_api, reserved) F(pare_layers_api, list) \
         F(pare_layers_api, select) \
     S(pare_pass_api) F(pare_pass_api, size) F(pare_pass_api, reserved) F(pare_pass_api, name) F(pare_pass_api, run) \
@@ -69,8 +71,31 @@
         F(pare_layer_note, values) \
     S(pare_note_api) F(pare_note_api, size) F(pare_note_api, reserved) F(pare_note_api, number) \
         F(pare_note_api, text) F(pare_note_api, layer) F(pare_note_api, curve) \
+    S(pare_layout) F(pare_layout, kind) F(pare_layout, reserved) F(pare_layout, id) F(pare_layout, nbytes) \
+    S(pare_operand) F(pare_operand, size) F(pare_operand, flags) F(pare_operand, dtype) F(pare_operand, ndim) \
+        F(pare_operand, dims) F(pare_operand, layout) F(pare_operand, data) F(pare_operand, scale) \
+        F(pare_operand, zero_point) F(pare_operand, n_scales) F(pare_operand, axis) F(pare_operand, reserved) \
+    S(pare_post_op) F(pare_post_op, size) F(pare_post_op, kind) F(pare_post_op, alpha) F(pare_post_op, beta) \
+        F(pare_post_op, operand) F(pare_post_op, reserved) \
+    S(pare_named_attribute) F(pare_named_attribute, name) F(pare_named_attribute, value) \
+        F(pare_named_attribute, tensor) \
+    S(pare_kernel_spec) F(pare_kernel_spec, size) F(pare_kernel_spec, flags) F(pare_kernel_spec, op_type) \
+        F(pare_kernel_spec, domain) F(pare_kernel_spec, version) F(pare_kernel_spec, node) F(pare_kernel_spec, attrs) \
+        F(pare_kernel_spec, in) F(pare_kernel_spec, out) F(pare_kernel_spec, post) F(pare_kernel_spec, n_attrs) \
+        F(pare_kernel_spec, n_in) F(pare_kernel_spec, n_out) F(pare_kernel_spec, n_post) \
+    S(pare_kernel_info) F(pare_kernel_info, size) F(pare_kernel_info, n_post) F(pare_kernel_info, name) \
+        F(pare_kernel_info, in) F(pare_kernel_info, out) F(pare_kernel_info, pack) F(pare_kernel_info, scratch) \
+        F(pare_kernel_info, in_place) F(pare_kernel_info, view) \
+    S(pare_device_opts) F(pare_device_opts, size) F(pare_device_opts, index) F(pare_device_opts, threads) \
+        F(pare_device_opts, reserved) F(pare_device_opts, memory) \
+    S(pare_backend) F(pare_backend, size) F(pare_backend, host_memory) F(pare_backend, id) F(pare_backend, version) \
+        F(pare_backend, summary) F(pare_backend, count) F(pare_backend, open) F(pare_backend, close) \
+        F(pare_backend, describe) F(pare_backend, alloc) F(pare_backend, free) F(pare_backend, copy) \
+        F(pare_backend, fill) F(pare_backend, sync) F(pare_backend, kernel) F(pare_backend, kernel_info) \
+        F(pare_backend, kernel_free) F(pare_backend, pack) F(pare_backend, run) \
     S(pare_plugin) F(pare_plugin, size) F(pare_plugin, abi_major) F(pare_plugin, abi_minor) F(pare_plugin, id) \
-        F(pare_plugin, version) F(pare_plugin, vendor) F(pare_plugin, license) F(pare_plugin, techniques)
+        F(pare_plugin, version) F(pare_plugin, vendor) F(pare_plugin, license) F(pare_plugin, techniques) \
+        F(pare_plugin, backends)
 /* clang-format on */
 
 #endif

@@ -8,19 +8,18 @@ options: --every N takes each Nth model; -v lists what onnx knows and pare doesn
 import argparse
 import collections
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import warnings
 from pathlib import Path
 
-try:
+from common import BUILD, needed
+
+with needed():
     import onnx
     from onnx import shape_inference
-except ImportError as e:
-    print(f"skipped: {e}")
-    sys.exit(77)
+
 
 def type_of(vi):
     """(dtype, dims or None) of a ValueInfoProto's tensor; None for what is no tensor."""
@@ -98,7 +97,7 @@ def main():
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("-v", action="store_true")
     args = parser.parse_args()
-    tool = Path(os.environ.get("PARE_BUILD", "build/release")) / "tests" / "tool_infer"
+    tool = BUILD / "tests/tool_infer"
     models = [m for i, m in enumerate([*files(), *generated()]) if i % args.every == 0]
     failures, weaker, compared, unread = [], collections.Counter(), 0, 0
     with tempfile.TemporaryDirectory(prefix="pare-infer-") as tmp:

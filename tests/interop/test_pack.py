@@ -5,51 +5,30 @@ load), and unpacking gives the plain file back byte for byte. Exit 77 where onnx
 import collections
 import gzip
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-try:
+import common
+from common import SOURCE, expect, needed, pare
+
+with needed():
     import ml_dtypes
     import numpy as np
     import onnx
     import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
-except ImportError as e:
-    print(f"skipped: {e}")
-    sys.exit(77)
 try:
     import openvino
     CORE = openvino.Core()
 except ImportError:
     CORE = None
 
-PARE = os.environ["PARE_BIN"]
-SOURCE = Path(os.environ.get("PARE_SOURCE", Path(__file__).parents[2]))
 WORK = tempfile.TemporaryDirectory(prefix="pare-pack-")
 ROOT = Path(WORK.name)
 KEY = "ai.pare.packed"
 ort.set_default_logger_severity(3)
-passed = failed = 0
 rng = np.random.default_rng(5)
-
-
-def expect(ok, what):
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED: {what}")
-
-
-def pare(*args, ok=True):
-    run = subprocess.run([PARE, *map(str, args)], capture_output=True, text=True, timeout=300)
-    if ok:
-        expect(run.returncode == 0, f"pare {' '.join(map(str, args))}: {run.returncode}\n{run.stderr}")
-    return run
 
 
 # ---- running ----
@@ -351,8 +330,7 @@ def main():
     for case in (every_dtype, past_exact_floats, captured, external, metadata, damaged, old_files, demo, networks):
         if len(sys.argv) < 2 or case.__name__ in sys.argv[1:]:
             case()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return common.verdict()
 
 
 sys.exit(main())

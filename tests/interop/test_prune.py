@@ -9,7 +9,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-try:
+import common
+from common import PARE, expect, needed, skip
+
+with needed():
     import ml_dtypes
     import numpy as np
     import onnx
@@ -17,25 +20,12 @@ try:
     from onnx import TensorProto, helper
 
     from prune_reference import Weight, count_of, prune, prune_global, prune_groups, random_keys, smallest
-except ImportError as e:
-    print(f"skipped: {e}")
-    sys.exit(77)
 
-PARE = os.environ["PARE_BIN"]
 WORK = tempfile.TemporaryDirectory(prefix="pare-prune-")
 ROOT = Path(WORK.name)
 ort.set_default_logger_severity(3)
-passed = failed = runs = 0
+runs = 0
 rng = np.random.default_rng(11)
-
-
-def expect(ok, what):
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED: {what}")
 
 
 # ---- building models ----
@@ -633,13 +623,8 @@ def main():
         if len(sys.argv) < 2 or case.__name__ in sys.argv[1:]:
             case()
     had_wheel = len(sys.argv) > 1 and "real_network" not in sys.argv or real_network()
-    print(f"{passed} passed, {failed} failed")
-    if failed:
-        return 1
-    if not had_wheel:
-        print("skipped: the wheel of rapidocr-onnxruntime can't be had here")
-        return 77
-    return 0
+    status = common.verdict()
+    return status if status or had_wheel else skip("the wheel of rapidocr-onnxruntime can't be had here")
 
 
 sys.exit(main())

@@ -12,14 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-try:
+from common import BUILD, needed, skip
+
+with needed():
     import numpy as np
     import onnx
     from google.protobuf.unknown_fields import UnknownFieldSet
     from onnx import numpy_helper
-except ImportError as e:
-    print(f"skipped: {e}")
-    sys.exit(77)
 
 TYPED = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data",
          "data_location", "external_data")
@@ -176,9 +175,8 @@ def main():
     self_test()
     results = Results()
     if not sources:
-        print("skipped: no models found; install libonnx-testdata")
-        return 77
-    tool = Path(os.environ.get("PARE_BUILD", "build/release")) / "tests/tool_roundtrip"
+        return skip("no models found; install libonnx-testdata")
+    tool = BUILD / "tests/tool_roundtrip"
     with tempfile.TemporaryDirectory() as folder:
         by_tool(tool, sources, folder, results, False)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,32 +3,17 @@
 what it must refuse it refuses; each refusal is one that `pare check` makes too."""
 import copy
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-try:
+import common
+from common import PARE, SOURCE, expect, needed
+
+with needed():
     import jsonschema
     import yaml
-except ImportError as e:
-    print(f"skipped: {e}")
-    sys.exit(77)
-
-PARE = os.environ["PARE_BIN"]
-SOURCE = Path(os.environ["PARE_SOURCE"])
-passed = failed = 0
-
-
-def expect(ok, what):
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED: {what}")
-
 
 schema = json.loads(subprocess.run([PARE, "schema"], check=True, capture_output=True).stdout)
 jsonschema.Draft202012Validator.check_schema(schema)
@@ -88,5 +73,4 @@ with tempfile.TemporaryDirectory() as tmp:
         expect(not validator.is_valid(doc), f"schema accepts {path} = {value}")
         expect(checks(doc, f"bad{i}") == 2, f"check accepts {path} = {value}")
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+sys.exit(common.verdict())

@@ -2,33 +2,24 @@
 """The zoo's networks against torchvision's, by ONNX Runtime: weights go in through `weights:` (safetensors and .pth)
 or are pare's own, and the logits must be those that tests/golden/make_zoo.py recorded from torchvision with the same
 weights."""
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-try:
+import common
+from common import PARE, expect, needed
+
+with needed():
     import numpy as np
     import onnx
     import onnxruntime as ort
-except ImportError as e:
-    print(f"skipped: {e}")
-    sys.exit(77)
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 sys.path.insert(0, str(GOLDEN))
 import zoo_formula as zf  # noqa: E402
 
-PARE = os.environ["PARE_BIN"]
 ort.set_default_logger_severity(3)
-failed = 0
-
-
-def expect(ok, what):
-    global failed
-    print(("ok      " if ok else "FAILED  ") + what)
-    failed += not ok
 
 
 def shapes(which, params):
@@ -122,5 +113,4 @@ def other_head(folder):
 with tempfile.TemporaryDirectory(prefix="pare-zoo-") as tmp:
     cases(Path(tmp), np.load(GOLDEN / "zoo_logits.npz"))
     other_head(Path(tmp))
-print("failed: " + str(failed) if failed else "all as torchvision")
-sys.exit(1 if failed else 0)
+sys.exit(common.verdict())

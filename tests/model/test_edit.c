@@ -161,21 +161,126 @@ static void test_retype_overflow(void **state) {
     pare_model_free(m);
 }
 
+static pare_tensor *tensor(const pare_model *m, uint32_t graph, const char *name) {
+    uint32_t value;
+    return pare_map_get(&pare_model_graph(m, graph)->names, name, &value)
+               ? pare_model_tensor(m, pare_model_value(m, value)->tensor)
+               : NULL;
+}
+
 static void test_masks_follow_names(void **state) {
     (void)state;
     pare_model *m = small_model();
-    assert_false(pare_tensor_masked(m, "w"));
-    pare_tensor_masked_set(m, "w", true);
-    pare_tensor_masked_set(m, "w", true);
+    pare_tensor *w = tensor(m, PARE_MAIN_GRAPH, "w");
+    assert_false(pare_tensor_masked(m, w));
+    assert_true(pare_tensor_masked_set(m, w, false)); /* nothing to take out, nothing written */
+    assert_null(pare_model_meta(m, "ai.pare.masked"));
+    assert_true(pare_tensor_masked_set(m, w, true));
+    assert_true(pare_tensor_masked_set(m, w, true));
     assert_string_equal(pare_model_meta(m, "ai.pare.masked"), "[\"w\"]");
     assert_true(pare_value_rename(m, find(m, "w"), "weight \"1\""));
-    assert_true(pare_tensor_masked(m, "weight \"1\""));
-    assert_false(pare_tensor_masked(m, "w"));
+    assert_true(pare_tensor_masked(m, w));
+    assert_string_equal(pare_model_meta(m, "ai.pare.masked"), "[\"weight \\\"1\\\"\"]");
+    pare_model *k = pare_model_clone(m);
+    assert_true(pare_tensor_masked(k, pare_model_tensor(k, w->id)));
+    pare_model_free(k);
     pare_node_input_set(m, 2, 1, find(m, "a"));
-    pare_tensor_del(m, pare_model_find_tensor(m, "weight \"1\"")->id);
+    pare_tensor_del(m, w->id);
     assert_null(pare_model_meta(m, "ai.pare.masked"));
     assert_consistent(m);
     pare_model_free(m);
+}
+
+/* A graph inside a node of its own, with an initializer. */
+static uint32_t graph_with(pare_model *m, const char *out, const char *name) {
+    int64_t two[] = {2};
+    uint32_t n = pare_node_add(m, PARE_MAIN_GRAPH, 0, "If", "", "", (uint32_t[]){find(m, "a")}, 1, &out, 1);
+    uint32_t g = pare_graph_add(m, n, out);
+    pare_attr_set_int(m, n, "then_branch", 0);
+    pare_node *node = pare_model_node(m, n);
+    node->attrs[0].type = PARE_ATTR_GRAPH;
+    node->attrs[0].n = 1;
+    node->attrs[0].ids = pare_arena_memdup(&m->arena, &g, sizeof g);
+    assert_int_not_equal(pare_tensor_add(m, g, name, PARE_FLOAT, 1, two), 0);
+    return g;
+}
+
+static const char *masks(const pare_model *m) { return pare_model_meta(m, "ai.pare.masked"); }
+
+/* Two branches may each have a weight of the same name: one's mask is not the other's. */
+static void test_masks_of_one_name(void **state) {
+    (void)state;
+    pare_model *m = small_model();
+    uint32_t g1 = graph_with(m, "o1", "inner");
+    pare_tensor *a = tensor(m, g1, "inner");
+    assert_true(pare_tensor_masked_set(m, tensor(m, PARE_MAIN_GRAPH, "w"), true));
+    assert_true(pare_tensor_masked_set(m, a, true));
+    assert_string_equal(masks(m), "[\"w\",\"inner\"]");
+    uint32_t g2 = graph_with(m, "o2", "inner"); /* the name stands for two now */
+    pare_tensor *b = tensor(m, g2, "inner");
+    assert_string_equal(masks(m), "[\"w\",\"inner@1\"]");
+    assert_true(pare_tensor_masked(m, a));
+    assert_false(pare_tensor_masked(m, b));
+    assert_true(pare_tensor_masked_set(m, b, true));
+    assert_true(pare_tensor_masked_set(m, a, false));
+    assert_string_equal(masks(m), "[\"w\",\"inner@2\"]");
+    assert_false(pare_tensor_masked(m, a));
+    assert_true(pare_tensor_masked(m, b));
+
+    uint32_t value;
+    assert_true(pare_map_get(&pare_model_graph(m, g2)->names, "inner", &value));
+    assert_true(pare_value_rename(m, value, "other"));
+    assert_string_equal(masks(m), "[\"w\",\"other\"]");
+    assert_true(pare_tensor_masked_set(m, a, true));
+    assert_true(pare_value_rename(m, value, "inner"));
+    assert_string_equal(masks(m), "[\"w\",\"inner@2\",\"inner@1\"]");
+
+    pare_node_del(m, pare_model_graph(m, g1)->parent_node); /* a goes with its graph */
+    assert_string_equal(masks(m), "[\"w\",\"inner\"]");
+    assert_true(pare_tensor_masked(m, b));
+    pare_model_free(m);
+}
+
+static void test_masks_of_constants(void **state) {
+    (void)state;
+    pare_model *m = small_model();
+    int64_t two[] = {2};
+    uint32_t g = graph_with(m, "o", "c");
+    assert_true(pare_tensor_masked_set(m, tensor(m, g, "c"), true));
+    const char *out[] = {"k"};
+    uint32_t n = pare_node_add(m, PARE_MAIN_GRAPH, 0, "Constant", "", "", NULL, 0, out, 1);
+    uint32_t id = pare_attr_set_tensor(m, n, "value", PARE_FLOAT, 1, two);
+    assert_true(pare_tensor_masked_set(m, pare_model_tensor(m, id), true));
+    assert_string_equal(masks(m), "[\"c\",\"k\"]");
+    assert_true(pare_value_rename(m, find(m, "k"), "k2"));
+    assert_string_equal(masks(m), "[\"c\",\"k2\"]");
+    pare_node_del(m, n);
+    assert_string_equal(masks(m), "[\"c\"]");
+    n = pare_node_add(m, PARE_MAIN_GRAPH, 0, "Abs", "", "", (uint32_t[]){find(m, "a")}, 1, out, 1);
+    id = pare_attr_set_tensor(m, n, "value", PARE_FLOAT, 1, two);
+    assert_false(pare_tensor_masked_set(m, pare_model_tensor(m, id), true)); /* it defines no value */
+    assert_string_equal(masks(m), "[\"c\"]");
+    pare_model_free(m);
+}
+
+/* Whoever wrote something else under the key keeps it. */
+static void test_masks_of_somebody_else(void **state) {
+    (void)state;
+    static const char *const theirs[] = {"{\"w\":true}", "nonsense", ""};
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++) {
+        pare_model *m = small_model();
+        pare_model_meta_set(m, "ai.pare.masked", theirs[i]);
+        pare_tensor *w = tensor(m, PARE_MAIN_GRAPH, "w");
+        assert_false(pare_tensor_masked(m, w));
+        assert_false(pare_tensor_masked_set(m, w, true));
+        assert_false(pare_tensor_masked_set(m, w, false));
+        assert_true(pare_value_rename(m, find(m, "w"), "v"));
+        assert_string_equal(masks(m), theirs[i]);
+        pare_model_meta_set(m, "ai.pare.masked", NULL);
+        assert_true(pare_tensor_masked_set(m, w, true));
+        assert_string_equal(masks(m), "[\"v\"]");
+        pare_model_free(m);
+    }
 }
 
 static void test_attributes(void **state) {
@@ -239,6 +344,9 @@ int main(void) {
         cmocka_unit_test(test_clone_shares_until_written),
         cmocka_unit_test(test_retype_overflow),
         cmocka_unit_test(test_masks_follow_names),
+        cmocka_unit_test(test_masks_of_one_name),
+        cmocka_unit_test(test_masks_of_constants),
+        cmocka_unit_test(test_masks_of_somebody_else),
         cmocka_unit_test(test_attributes),
         cmocka_unit_test(test_subgraph_capture),
     };

@@ -309,6 +309,73 @@ static void test_tensors(void **state) {
 
 /* ---- names ---- */
 
+/* model() imports ai.onnx, which may go by "" as well. */
+static void test_opsets(void **state) {
+    (void)state;
+    static const char *const again[] = {"", "ai.onnx"};
+    for (size_t i = 0; i < sizeof again / sizeof *again; i++) {
+        msg m = model(graph_add());
+        msg_sub(&m, 8, opset(again[i], 12));
+        expect(m, "model.opset", "ai.onnx twice");
+    }
+    msg m = model(graph_add());
+    msg_sub(&m, 8, opset("com.example", 1));
+    msg_sub(&m, 8, opset("com.example", 1));
+    expect(m, "model.opset", "com.example twice");
+    m = model(graph_add());
+    msg_sub(&m, 8, opset("com.example", -1));
+    expect(m, "model.opset", "com.example at version -1");
+}
+
+/* info_f32 writes dims below 0 as symbols; here they stand as they are. */
+static msg info_dim(const char *name, int64_t value) {
+    msg dim = {0}, shape = {0}, tensor = {0}, type = {0}, m = {0};
+    msg_int(&dim, 1, value);
+    msg_sub(&shape, 1, dim);
+    msg_int(&tensor, 1, 1);
+    msg_sub(&tensor, 2, shape);
+    msg_sub(&type, 1, tensor);
+    msg_str(&m, 1, name);
+    msg_sub(&m, 2, type);
+    return m;
+}
+
+static void test_dims(void **state) {
+    (void)state;
+    for (unsigned field = 11; field <= 13; field++) { /* inputs, outputs, value_info */
+        msg g = graph_add();
+        msg_sub(&g, 1, node("Neg", "x", "extra"));
+        msg_sub(&g, field, info_dim(field == 11 ? "x2" : "extra", -2));
+        expect(model(g), "model.dims", "a dim of -2");
+    }
+    msg g = graph_add();
+    msg_sub(&g, 11, info_dim("x2", INT64_MIN));
+    expect(model(g), "model.dims", "x2");
+    g = graph_add(); /* some exporters write -1 where nothing is known */
+    msg_sub(&g, 11, info_dim("x2", -1));
+    msg m = model(g);
+    pare_model *out = NULL;
+    assert_int_equal(pare_onnx_read_bytes(m.p, m.n, "m", NULL, &out), PARE_OK);
+    assert_int_equal(pare_model_value(out, pare_graph_find(out, PARE_MAIN_GRAPH, "x2"))->dims[0].value, -1);
+    pare_model_free(out);
+    msg_free(&m);
+}
+
+static void test_attribute_twice(void **state) {
+    (void)state;
+    msg n = node("Op", "x", "o"), g = graph_add();
+    static const char *const names[] = {"k", "j", "k"};
+    for (int i = 0; i < 3; i++) {
+        msg a = {0};
+        msg_str(&a, 1, names[i]);
+        msg_int(&a, 3, i);
+        msg_int(&a, 20, 2);
+        msg_sub(&n, 5, a);
+    }
+    msg_sub(&g, 1, n);
+    expect(model(g), "model.attribute", "'k' is given twice");
+}
+
 static void test_names(void **state) {
     (void)state;
     int64_t four[1] = {4};
@@ -469,6 +536,7 @@ int main(void) {
         cmocka_unit_test(test_malformed), cmocka_unit_test(test_private_fields), cmocka_unit_test(test_depth),
         cmocka_unit_test(test_tensors),   cmocka_unit_test(test_names),          cmocka_unit_test(test_scopes),
         cmocka_unit_test(test_cycle),     cmocka_unit_test(test_attributes),     cmocka_unit_test(test_external),
+        cmocka_unit_test(test_opsets),    cmocka_unit_test(test_dims),           cmocka_unit_test(test_attribute_twice),
         cmocka_unit_test(test_too_large),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);

@@ -255,7 +255,7 @@ static void test_places(void **state) {
     int64_t one = 1;
     uint32_t t = pare_tensor_add(m, PARE_MAIN_GRAPH, KEY "/axis", PARE_FLOAT, 1, &one);
     memset(pare_model_tensor(m, t)->blob->data, 0, 4);
-    pare_tensor_masked_set(m, "layer0.weight", true);
+    assert_true(pare_tensor_masked_set(m, weight(m, 0), true));
     pare_sb b = bytes_of(m); /* read again, so that the value infos are a file's */
     pare_model_free(m);
     assert_int_equal(pare_onnx_read_bytes(b.data, b.len, "places", NULL, &m), PARE_OK);

@@ -182,8 +182,21 @@ static void tensors_interface(void **state) {
     (void)state;
     pare_model *out = run(use_tensors, PARE_OK);
     assert_int_equal(out->ir_version, 10); /* int4 came with it */
-    assert_true(pare_tensor_masked(out, "renamed"));
+    assert_string_equal(pare_model_meta(out, "ai.pare.masked"), "[\"renamed\"]");
     pare_model_free(out);
+}
+
+static pare_status mask_something(const pare_host *host, pare_model *m) {
+    return t->masked_set(host, m, t->find(host, m, "conv.weight"), 1);
+}
+
+static void masks_of_somebody_else(void **state) {
+    (void)state;
+    pare_model *in = small_model();
+    pare_model_meta_set(in, "ai.pare.masked", "{}");
+    run_on(in, mask_something, PARE_EINVAL);
+    assert_said(said_by, "tensor.masked-metadata", "no list");
+    pare_model_free(in);
 }
 
 static pare_status misuse_tensors(const pare_host *host, pare_model *m) {
@@ -272,6 +285,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base_functions),    cmocka_unit_test(statuses_are_judged), cmocka_unit_test(check_only_looks),
         cmocka_unit_test(tensors_interface), cmocka_unit_test(misuse_never_aborts), cmocka_unit_test(notes_become_json),
+        cmocka_unit_test(masks_of_somebody_else),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
 }

@@ -1,0 +1,75 @@
+/* engine/pass.c - the list of passes, and what they are made of. See pass.h. May use: model. */
+#include "engine/pass.h"
+
+#include "model/edit.h"
+#include "model/infer.h"
+
+#include <string.h>
+
+pare_tensor *pare_pass_constant(const pare_model *m, const pare_node *n, uint32_t i, uint32_t dtype) {
+    const pare_value *v = i < n->n_in ? pare_model_value(m, n->in[i]) : NULL;
+    pare_tensor *t = v ? pare_model_tensor(m, v->tensor) : NULL;
+    return t && (!dtype || t->dtype == dtype) ? t : NULL;
+}
+
+pare_node *pare_pass_sole(const pare_model *m, const pare_node *n, uint32_t i, const char *op) {
+    const pare_value *v = i < n->n_in ? pare_model_value(m, n->in[i]) : NULL;
+    pare_node *p = v ? pare_model_node(m, v->producer) : NULL;
+    if (!p || !pare_node_is(p, op) || v->slot || v->uses.len != 1 || v->is_output) return NULL;
+    return p;
+}
+
+pare_node *pare_pass_consumer(const pare_model *m, uint32_t value) {
+    const pare_value *v = pare_model_value(m, value);
+    return v && v->uses.len == 1 && !v->is_output ? pare_model_node(m, v->uses.data[0].node) : NULL;
+}
+
+bool pare_pass_number(const pare_model *m, const pare_node *n, uint32_t i, float *out) {
+    pare_tensor *t = pare_pass_constant(m, n, i, PARE_FLOAT);
+    const void *data;
+    if (!t || t->count != 1 || pare_tensor_read(t, NULL, &data) || !data) return false;
+    memcpy(out, data, sizeof *out);
+    return true;
+}
+
+uint32_t pare_pass_floats(pare_model *m, pare_diags *d, const char *name, size_t ndim, const int64_t *dims,
+                          const float *data) {
+    const char *fresh = pare_name_fresh(m, PARE_MAIN_GRAPH, name);
+    uint32_t t = pare_tensor_add(m, PARE_MAIN_GRAPH, fresh, PARE_FLOAT, ndim, dims), value = 0;
+    void *to;
+    if (!t || pare_tensor_overwrite(pare_model_tensor(m, t), d, &to)) {
+        pare_fail(d, PARE_ENOMEM, "engine.memory", NULL, "no memory for the constant \"%s\"", name);
+        return 0;
+    }
+    if (to) memcpy(to, data, pare_model_tensor(m, t)->count * sizeof *data);
+    pare_map_get(&pare_model_graph(m, PARE_MAIN_GRAPH)->names, fresh, &value);
+    pare_dim *known = pare_arena_alloc(&m->arena, (ndim + 1) * sizeof *known);
+    for (size_t i = 0; i < ndim; i++) known[i] = (pare_dim){.value = dims[i]};
+    pare_value_type_set(m, value, PARE_FLOAT, (int32_t)ndim, known);
+    return value;
+}
+
+void pare_pass_replace(pare_model *m, uint32_t from, uint32_t to) {
+    uint32_t old = pare_model_node(m, from)->out[0], new = pare_model_node(m, to)->out[0];
+    pare_value_replace_uses(m, old, new);
+    pare_node_del(m, from);
+}
+
+pare_status pare_engine_passes(pare_model *m, pare_diags *d) {
+    static const pare_engine_pass list[] = {
+        pare_pass_fold_batchnorm,
+    };
+    enum { ROUNDS = 4 };
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t any = 0;
+        for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+            uint64_t changed = 0;
+            pare_status st = list[i](m, d, &changed);
+            if (!st && changed) st = pare_model_infer(m, d);
+            if (st) return st;
+            any += changed;
+        }
+        if (!any) break;
+    }
+    return PARE_OK;
+}

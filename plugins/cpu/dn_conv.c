@@ -1,0 +1,139 @@
+/* cpu/dn_conv.c - Conv and ConvTranspose in float32 by oneDNN, 1-d to 3-d, with bias and post-ops. */
+#include "prim.h"
+
+#include <string.h>
+
+typedef struct conv {
+    bool transposed;
+    int64_t groups;
+    uint32_t nd; /* spatial dims */
+    dn_window w;
+} conv;
+
+/* kernel, strides, dilations, pads from the attributes; what is not written or automatic follows from the dims. */
+static bool window_of(const pare_kernel_spec *s, conv *c) {
+    const pare_operand *x = s->in[0], *w = s->in[1], *y = s->out[0];
+    uint64_t n_str, n_dil, n_pad;
+    const int64_t *strides = ref_attr_ints(s, "strides", &n_str), *dilations = ref_attr_ints(s, "dilations", &n_dil),
+                  *pads = ref_attr_ints(s, "pads", &n_pad);
+    bool upper = ref_attr_is(s, "auto_pad", "NOTSET", "SAME_UPPER"),
+         lower = ref_attr_is(s, "auto_pad", "NOTSET", "SAME_LOWER");
+    if (ref_attr_is(s, "auto_pad", "NOTSET", "VALID")) pads = NULL;
+    if ((strides && n_str != c->nd) || (dilations && n_dil != c->nd) || (pads && n_pad != 2 * c->nd)) return false;
+    for (uint32_t i = 0; i < c->nd; i++) {
+        int64_t in = x->dims[2 + i], out = y->dims[2 + i], k = w->dims[2 + i];
+        int64_t stride = strides ? strides[i] : 1, dil = dilations ? dilations[i] : 1;
+        if (stride < 1 || dil < 1) return false;
+        /* Of the two, `small` is made of `large` by sliding the window. */
+        int64_t large = c->transposed ? out : in, small = c->transposed ? in : out, reach = (k - 1) * dil + 1;
+        int64_t total = (small - 1) * stride + reach - large, left = pads ? pads[i] : 0;
+        if (upper || lower) left = total <= 0 ? 0 : upper ? total / 2 : total - total / 2;
+        if (c->transposed && (upper || lower || ref_attr(s, "output_shape"))) return false; /* pads are a matter of taste */
+        int64_t right = total - left;
+        if (left < 0) return false;
+        if (right < 0) {
+            if (right <= -stride) return false; /* something else than the attributes say */
+            if (!c->transposed) right = 0;      /* the last columns are not reached */
+        }
+        c->w.kernel[i] = k;
+        c->w.strides[i] = stride;
+        c->w.dilations[i] = dil - 1;
+        c->w.pads_l[i] = left;
+        c->w.pads_r[i] = right;
+    }
+    return true;
+}
+
+/* The weights as oneDNN has them, [groups] out/group in/group kernel…: any layout, and how ONNX's plain bytes lie. */
+static void weights_of(const pare_kernel_spec *s, const conv *c, dn_desc **any, dn_desc **view) {
+    const pare_operand *w = s->in[1];
+    int64_t dims[DN_DIMS], strides[DN_DIMS], area = fast_product(w->dims, 2, w->ndim);
+    uint32_t n = 0;
+    int64_t g = c->groups, a = w->dims[0] / g, b = w->dims[1]; /* a of each group's first dim */
+    if (g > 1) {
+        dims[n] = g;
+        strides[n++] = a * b * area;
+    }
+    dims[n] = c->transposed ? b : a; /* ConvTranspose has inputs first */
+    strides[n++] = c->transposed ? area : b * area;
+    dims[n] = c->transposed ? a : b;
+    strides[n++] = c->transposed ? b * area : area;
+    for (uint32_t i = 0; i < c->nd; i++) {
+        dims[n] = w->dims[2 + i];
+        strides[n++] = fast_product(w->dims, 3 + i, w->ndim);
+    }
+    *view = dn_desc_strided(n, dims, strides, dnnl_f32);
+    *any = w->flags & PARE_OPERAND_CONSTANT ? dn_desc_any(n, dims, dnnl_f32) : dn_desc_clone(*view);
+}
+
+/* An output that has to be as it is said; else oneDNN's choice. */
+static dn_desc *wanted(const cpu_device *dev, const pare_operand *o) {
+    if (o->layout.kind == PARE_LAYOUT_ANY) return dn_desc_any(o->ndim, o->dims, dnnl_f32);
+    return prim_given(dev, o);
+}
+
+static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const conv *c, dnnl_alg_kind_t alg, uint32_t n_post,
+                         cpu_kernel **out) {
+    const pare_operand *x = s->in[0];
+    bool bias = fast_in(s, 2);
+    dn_desc *src = dn_desc_any(x->ndim, x->dims, dnnl_f32), *dst = wanted(dev, s->out[0]);
+    dn_desc *b = bias ? prim_plain(s->in[2]) : NULL, *any = NULL, *view = NULL;
+    weights_of(s, c, &any, &view);
+    dn_attr a;
+    int32_t sum = -1;
+    dn_pd pd = NULL;
+    bool ok = dn_attr_new(&a) && src && dst && any && view && (!bias || b) && prim_post(&a, s, n_post, false, &sum) &&
+              dn_attr_set(&a);
+    if (ok) pd = dn_conv(dev->engine, c->transposed, alg, src, any, b, dst, &c->w, &a);
+    /* Its plain reference is the last resort, without post-ops; Winograd where it was asked for. */
+    if (pd && ((n_post && strstr(dn_pd_name(pd), "ref")) ||
+               (alg == dnnl_convolution_winograd && !strstr(dn_pd_name(pd), "wino")))) {
+        dnnl_primitive_desc_destroy(pd);
+        pd = NULL;
+    }
+    dn_attr_free(&a);
+    dn_desc_free(src);
+    dn_desc_free(dst);
+    dn_desc_free(any);
+    pare_status st = PARE_EUNSUPPORTED;
+    if (pd) {
+        dn_desc *p_src = dn_pd_desc(pd, dnnl_query_src_md, 0), *p_w = dn_pd_desc(pd, dnnl_query_weights_md, 0),
+                *p_dst = dn_pd_desc(pd, dnnl_query_dst_md, 0);
+        prim_build k = prim_new(dev, s, pd);
+        prim_in(&k, 0, DNNL_ARG_SRC, p_src, NULL);
+        prim_in(&k, 1, DNNL_ARG_WEIGHTS, p_w, view);
+        if (bias) prim_in(&k, 2, DNNL_ARG_BIAS, b, NULL);
+        prim_out(&k, 0, DNNL_ARG_DST, p_dst);
+        if (sum >= 0) prim_sum(&k, (uint32_t)sum, p_dst);
+        if (k.k) k.k->n_post = n_post;
+        st = prim_done(&k, out);
+        dn_desc_free(p_src);
+        dn_desc_free(p_w);
+        dn_desc_free(p_dst);
+    }
+    dn_desc_free(b);
+    dn_desc_free(view);
+    return st;
+}
+
+pare_status cpu_make_conv(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
+    conv c = {.transposed = fast_is(s, "ConvTranspose")};
+    if ((!c.transposed && !fast_is(s, "Conv")) || !fast_in(s, 0) || !fast_in(s, 1)) return PARE_EUNSUPPORTED;
+    const pare_operand *x = s->in[0], *w = s->in[1], *y = s->out[0];
+    if (!fast_f32(x) || !fast_f32(w) || !fast_f32(y) || (fast_in(s, 2) && !fast_f32(s->in[2]))) return PARE_EUNSUPPORTED;
+    if (x->ndim < 3 || x->ndim > 5 || w->ndim != x->ndim || y->ndim != x->ndim) return PARE_EUNSUPPORTED;
+    c.nd = x->ndim - 2;
+    c.groups = ref_attr_int(s, "group", 1);
+    if (c.groups < 1 || w->dims[0] % c.groups || !window_of(s, &c)) return PARE_EUNSUPPORTED;
+    if (candidate > 1) return PARE_ENOTFOUND;
+    dnnl_alg_kind_t alg = c.transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct;
+    if (candidate) { /* F(4x4, 3x3) and the like */
+        if (c.transposed || c.nd != 2) return PARE_ENOTFOUND;
+        alg = dnnl_convolution_winograd;
+    }
+    for (uint32_t n = s->n_post;; n--) {
+        pare_status st = build(dev, s, &c, alg, n, out);
+        if (st != PARE_EUNSUPPORTED) return st;
+        if (!n) return candidate ? PARE_ENOTFOUND : PARE_EUNSUPPORTED;
+    }
+}

@@ -1,0 +1,121 @@
+/* cpu/dn_eltwise.c - functions of one float32 and of two alike, by oneDNN, in whatever layout the inputs have. */
+#include "prim.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct unary {
+    const char *op_type;
+    dnnl_alg_kind_t alg;
+    double alpha, beta; /* where no attribute says otherwise */
+    const char *alpha_name, *beta_name;
+} unary;
+
+static const unary unaries[] = {
+    {"Relu", dnnl_eltwise_relu, 0, 0, NULL, NULL},
+    {"LeakyRelu", dnnl_eltwise_relu, 0.01, 0, "alpha", NULL},
+    {"Elu", dnnl_eltwise_elu, 1, 0, "alpha", NULL},
+    {"Sigmoid", dnnl_eltwise_logistic, 0, 0, NULL, NULL},
+    {"Abs", dnnl_eltwise_abs, 0, 0, NULL, NULL},
+    {"Exp", dnnl_eltwise_exp, 0, 0, NULL, NULL},
+    {"Sqrt", dnnl_eltwise_sqrt, 0, 0, NULL, NULL},
+    {"Mish", dnnl_eltwise_mish, 0, 0, NULL, NULL},
+    {"HardSwish", dnnl_eltwise_hardswish, 1.0 / 6, 0.5, NULL, NULL},
+    {"HardSigmoid", dnnl_eltwise_linear, 0.2, 0.5, "alpha", "beta"}, /* and a clip behind it */
+};
+
+/* The row of a spec; false: none. */
+static bool row_of(const pare_kernel_spec *s, unary *u) {
+    for (size_t i = 0; i < sizeof unaries / sizeof *unaries; i++) {
+        if (!fast_is(s, unaries[i].op_type)) continue;
+        *u = unaries[i];
+        if (u->alpha_name) u->alpha = ref_attr_float(s, u->alpha_name, u->alpha);
+        if (u->beta_name) u->beta = ref_attr_float(s, u->beta_name, u->beta);
+        return true;
+    }
+    *u = (unary){.alg = dnnl_eltwise_clip, .alpha = -(double)INFINITY, .beta = (double)INFINITY};
+    if (fast_is(s, "Clip")) { /* the bounds are inputs */
+        float low = -INFINITY, high = INFINITY;
+        if (fast_in(s, 1) && !fast_scalar(s->in[1], &low)) return false;
+        if (fast_in(s, 2) && !fast_scalar(s->in[2], &high)) return false;
+        u->alpha = (double)low;
+        u->beta = (double)high;
+        return low <= high;
+    }
+    u->alg = dnnl_eltwise_gelu_erf; /* the other form is made of oneDNN's tanh, which is off by 1e-5 */
+    return fast_is(s, "Gelu") && ref_attr_is(s, "approximate", "none", "none");
+}
+
+/* The output lies as the input, unless it is said how it has to lie. */
+static bool follows(const pare_layout *x, const pare_layout *y) {
+    return y->kind == PARE_LAYOUT_ANY || (y->kind == PARE_LAYOUT_PLAIN && x->kind != PARE_LAYOUT_OWN) ||
+           (y->kind == PARE_LAYOUT_OWN && x->kind == PARE_LAYOUT_OWN && x->id == y->id);
+}
+
+pare_status cpu_make_eltwise(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
+    unary u;
+    if (!s->n_out || !fast_in(s, 0) || !fast_f32(s->in[0]) || !fast_f32(s->out[0]) || !row_of(s, &u))
+        return PARE_EUNSUPPORTED;
+    if (!follows(&s->in[0]->layout, &s->out[0]->layout)) return PARE_EUNSUPPORTED;
+    if (candidate) return PARE_ENOTFOUND;
+    dn_attr a;
+    dn_desc *d = prim_given(dev, s->in[0]);
+    bool clip = u.alg == dnnl_eltwise_linear;
+    bool ok = dn_attr_new(&a) && d && (!clip || (dn_attr_eltwise(&a, dnnl_eltwise_clip, 0, 1) && dn_attr_set(&a)));
+    dn_pd pd = ok ? dn_eltwise(dev->engine, u.alg, d, (float)u.alpha, (float)u.beta, &a) : NULL;
+    dn_attr_free(&a);
+    pare_status st = PARE_EUNSUPPORTED;
+    if (pd) {
+        prim_build k = prim_new(dev, s, pd);
+        prim_in(&k, 0, DNNL_ARG_SRC, d, NULL);
+        prim_out(&k, 0, DNNL_ARG_DST, d);
+        if (k.k) k.k->in_place = 0;
+        st = prim_done(&k, out);
+    }
+    dn_desc_free(d);
+    return st;
+}
+
+/* ---- two of the same dims, at least one of them in a layout of ours ---- */
+
+static bool binary_of(const pare_kernel_spec *s, dnnl_alg_kind_t *alg) {
+    static const struct {
+        const char *op_type;
+        dnnl_alg_kind_t alg;
+    } table[] = {{"Add", dnnl_binary_add}, {"Sub", dnnl_binary_sub}, {"Mul", dnnl_binary_mul},
+                 {"Div", dnnl_binary_div}, {"Min", dnnl_binary_min}, {"Max", dnnl_binary_max}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (fast_is(s, table[i].op_type)) {
+            *alg = table[i].alg;
+            return true;
+        }
+    return false;
+}
+
+pare_status cpu_make_binary(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
+    dnnl_alg_kind_t alg;
+    if (!binary_of(s, &alg) || s->n_in - s->n_post < 2 || !fast_in(s, 0) || !fast_in(s, 1)) return PARE_EUNSUPPORTED;
+    if (s->n_in > 2 && !s->n_post) return PARE_EUNSUPPORTED; /* Min and Max of many */
+    const pare_operand *a = s->in[0], *b = s->in[1], *y = s->out[0];
+    if (!fast_f32(a) || !fast_f32(b) || !fast_f32(y) || !fast_same_dims(a, y) || !fast_same_dims(b, y))
+        return PARE_EUNSUPPORTED;
+    /* Both go where the first one of ours is; a plain pair is left to the loops. */
+    const pare_operand *lead = a->layout.kind == PARE_LAYOUT_OWN ? a : b->layout.kind == PARE_LAYOUT_OWN ? b : NULL;
+    if (!lead || !follows(&lead->layout, &y->layout)) return PARE_EUNSUPPORTED;
+    if (candidate) return PARE_ENOTFOUND;
+    dn_attr attr;
+    dn_desc *d = prim_given(dev, lead);
+    dn_pd pd = dn_attr_new(&attr) && d ? dn_binary(dev->engine, alg, d, d, d, &attr) : NULL;
+    dn_attr_free(&attr);
+    pare_status st = PARE_EUNSUPPORTED;
+    if (pd) {
+        prim_build k = prim_new(dev, s, pd);
+        prim_in(&k, 0, DNNL_ARG_SRC_0, d, NULL);
+        prim_in(&k, 1, DNNL_ARG_SRC_1, d, NULL);
+        prim_out(&k, 0, DNNL_ARG_DST, d);
+        if (k.k) k.k->in_place = a->flags & PARE_OPERAND_CONSTANT ? -1 : 0;
+        st = prim_done(&k, out);
+    }
+    dn_desc_free(d);
+    return st;
+}

@@ -1,0 +1,38 @@
+/* cpu/prim.h - a kernel around one oneDNN primitive: which operand is which argument, packing, scratch, post-ops.
+ *
+ * A maker creates a primitive description, calls prim_new, binds every argument with prim_in and prim_out, then
+ * prim_done. What fails on the way is freed by prim_done. May use: device.h.
+ */
+#ifndef PARE_CPU_PRIM_H
+#define PARE_CPU_PRIM_H
+
+#include "fast.h"
+
+typedef struct prim_build {
+    cpu_device *dev;
+    const pare_kernel_spec *s;
+    cpu_kernel *k; /* NULL: it has failed */
+    dn_pd pd;
+} prim_build;
+
+/* Takes pd over. name: "dnnl:" and the implementation's. */
+prim_build prim_new(cpu_device *dev, const pare_kernel_spec *s, dn_pd pd);
+/* Input i is argument `arg`, wanted as `desc`. view: how its plain bytes look with desc's dims, NULL: just row-major. A
+ * constant that is wanted otherwise is packed. Descriptions are cloned; a NULL desc fails. */
+void prim_in(prim_build *b, uint32_t i, int arg, const dn_desc *desc, const dn_desc *view);
+void prim_out(prim_build *b, uint32_t o, int arg, const dn_desc *desc);
+/* The sum post-op: input i is copied to output 0 before it runs, where it doesn't lie there already. */
+void prim_sum(prim_build *b, uint32_t i, const dn_desc *dst);
+pare_status prim_done(prim_build *b, cpu_kernel **out);
+
+/* How an operand comes: its own layout, else row-major. A scalar has one dim of 1. NULL: no memory. */
+dn_desc *prim_given(const cpu_device *dev, const pare_operand *o);
+dn_desc *prim_plain(const pare_operand *o);
+
+/* The first n post-ops of the spec. with_binary: out[0] is plain, and ADD and MUL may be binary ones; else ADD is a sum,
+ * once. *sum: the input of the sum, -1: none. false: not these. */
+bool prim_post(dn_attr *a, const pare_kernel_spec *s, uint32_t n, bool with_binary, int32_t *sum);
+/* Binds the operands of binary post-ops; the first post-op has index `first`. */
+void prim_post_bind(prim_build *b, uint32_t n);
+
+#endif
