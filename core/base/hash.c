@@ -53,12 +53,6 @@ static pare_status sink_write(void *ctx, const void *data, size_t n) {
 
 pare_sink pare_sha256_sink(pare_sha256 *h) { return (pare_sink){sink_write, h}; }
 
-void pare_sha256_of(const void *data, size_t n, char hex[PARE_SHA256_HEX]) {
-    pare_sha256 *h = pare_sha256_new();
-    pare_sha256_add(h, data, n);
-    pare_sha256_end(h, hex);
-}
-
 /* Read rather than mapped: a hash should not count as memory in use. */
 pare_status pare_sha256_file(const char *path, pare_diags *d, char hex[PARE_SHA256_HEX]) {
     enum { CHUNK = 1 << 18 };

@@ -11,7 +11,6 @@ pare_sha256 *pare_sha256_new(void);
 void pare_sha256_add(pare_sha256 *h, const void *data, size_t n);
 void pare_sha256_end(pare_sha256 *h, char hex[PARE_SHA256_HEX]); /* frees h */
 pare_sink pare_sha256_sink(pare_sha256 *h);
-void pare_sha256_of(const void *data, size_t n, char hex[PARE_SHA256_HEX]);
 pare_status pare_sha256_file(const char *path, pare_diags *d, char hex[PARE_SHA256_HEX]);
 
 #endif

@@ -4,6 +4,7 @@
 #include "model/edit.h"
 #include "model/onnx.h"
 #include "model/pack.h"
+#include "pipeline/evaluate.h"
 #include "pipeline/report.h"
 #include "plugin/compute.h"
 
@@ -179,41 +180,6 @@ static pare_status make_inputs(pare_cli *c, const pare_session *s, int64_t batch
     return PARE_OK;
 }
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-typedef struct timing {
-    double p50, p95;
-    uint64_t runs;
-} timing;
-
-/* Warm-up, then `runs` runs, or as many as three seconds hold (at least ten). */
-static pare_status time_runs(pare_cli *c, pare_session *s, pare_array **in, uint64_t runs, timing *out) {
-    size_t n_out = pare_session_n_outputs(s);
-    pare_array **got = pare_xcalloc(n_out, sizeof *got);
-    PARE_VEC(double) t = {0};
-    pare_status st = PARE_OK;
-    double begin = pare_clock();
-    for (uint64_t i = 0; !st; i++) {
-        if (i == 3) pare_session_profile_reset(s);
-        double start = pare_clock();
-        st = pare_cancelled() ? PARE_ECANCELLED : pare_session_run(s, in, c->diags, got);
-        double seconds = pare_clock() - start;
-        for (size_t k = 0; k < n_out && !st; k++) pare_array_unref(got[k]);
-        if (i >= 3) pare_vec_push(&t, seconds);
-        if (runs ? t.len >= runs : t.len >= 10 && pare_clock() - begin > 3) break;
-    }
-    if (!st) {
-        qsort(t.data, t.len, sizeof *t.data, by_value);
-        *out = (timing){t.data[t.len / 2], t.data[(t.len * 95 + 99) / 100 - 1], t.len};
-    }
-    pare_vec_free(&t);
-    free(got);
-    return st;
-}
-
 static json_t *node_counts(const pare_profile_node *nodes, size_t n) {
     json_t *j = json_object();
     for (size_t i = 0; i < n; i++) {
@@ -247,7 +213,7 @@ static void print_nodes(const pare_profile_node *nodes, size_t n, pare_table **o
 
 static pare_status bench(pare_cli *c) {
     loaded l;
-    timing t = {0};
+    pare_latency t = {0};
     double start = pare_clock();
     pare_status st = load(c, c->args.nodes, &l);
     double opened = pare_clock() - start;
@@ -255,7 +221,8 @@ static pare_status bench(pare_cli *c) {
     pare_array **in = pare_xcalloc(n_in, sizeof *in);
     int64_t batch = c->args.batch ? (int64_t)c->args.batch : 0;
     if (!st) st = make_inputs(c, l.session, batch, in);
-    if (!st) st = time_runs(c, l.session, in, c->args.runs, &t);
+    pare_array *const *const ins[] = {in};
+    if (!st) st = pare_latency_of(&l.session, ins, 1, c->args.runs, c->diags, &t);
     if (!st) {
         const pare_profile_node *nodes;
         size_t n = pare_session_profile(l.session, &nodes);

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pare_status random_store(pare_store *s, const pare_data_source *src, const pare_data_target *t,
-                                pare_diags *d) {
+static pare_status random_store(pare_store *s, const pare_data_source *src, const pare_data_target *t, pare_diags *d) {
     if (!src->count)
         return pare_fail(d, PARE_EINVAL, "data.random", "random: N with N at least 1", "random: 0 makes no samples");
     if (!t || !t->ndim)
@@ -35,8 +34,8 @@ static pare_status random_store(pare_store *s, const pare_data_source *src, cons
         s->labels = pare_store_alloc(src->count, sizeof *s->labels, "random", d);
         if (!s->labels) return PARE_ENOMEM;
         for (uint64_t i = 0; i < src->count; i++)
-            s->labels[i] = (int64_t)(pare_random_double(src->seed, pare_random_stream("data.random.labels"), i) *
-                                     src->classes);
+            s->labels[i] =
+                (int64_t)(pare_random_double(src->seed, pare_random_stream("data.random.labels"), i) * src->classes);
     }
     s->count = src->count;
     return PARE_OK;
@@ -49,8 +48,9 @@ static pare_status open_store(const pare_data_source *src, const pare_data_targe
         return PARE_OK;
     }
     bool files = src->kind == PARE_DATA_FOLDER || src->kind == PARE_DATA_FLAT || src->kind == PARE_DATA_LIST;
-    pare_store *s = *out =
-        pare_store_new(src->kind == PARE_DATA_RANDOM ? STORE_RANDOM : files ? STORE_FILES : STORE_RECORDS);
+    pare_store *s = *out = pare_store_new(src->kind == PARE_DATA_RANDOM ? STORE_RANDOM
+                                          : files                       ? STORE_FILES
+                                                                        : STORE_RECORDS);
     switch (src->kind) {
     case PARE_DATA_IDX: return pare_store_idx(s, src, d);
     case PARE_DATA_NPY: return pare_store_npy(s, src, d);

@@ -19,15 +19,15 @@ enum { PARE_DATA_CHANNELS = 16 };
 /* In this order: to `channels`, resize, centre crop, order, scale, mean, std. Zero-initialise: pixels of 8 bits become
  * x/255, everything else stays. x = (pixel * scale - mean[c]) / std[c], c the channel of the model's tensor. */
 typedef struct pare_data_preprocess {
-    double scale;                         /* 0: 1/255 for 8-bit pixels, 1 for all else */
-    uint32_t n_mean, n_std;               /* 0: none; 1: for all channels; else one a channel */
+    double scale;           /* 0: 1/255 for 8-bit pixels, 1 for all else */
+    uint32_t n_mean, n_std; /* 0: none; 1: for all channels; else one a channel */
     double mean[PARE_DATA_CHANNELS], std[PARE_DATA_CHANNELS];
     uint32_t resize;                      /* the shorter side, the other in proportion; 0: see below */
     uint32_t resize_height, resize_width; /* both exactly; 0: no resizing. Bilinear with antialias, as Pillow's */
     uint32_t crop_height, crop_width;     /* 0: none. What the image lacks is filled with 0 before scaling */
     uint32_t channels;                    /* 1 or 3 for colour conversion; 0: the model's, else the data's */
     pare_color_order order;
-    pare_layout layout;                   /* AUTO: by where the model's input has its channels, else NCHW */
+    pare_layout layout; /* AUTO: by where the model's input has its channels, else NCHW */
 } pare_data_preprocess;
 
 /* What the model's first input takes. ndim 0: nothing is known. */
@@ -59,21 +59,21 @@ typedef struct pare_data pare_data;
 /* Zero-initialise. Strings are borrowed until pare_data_open returns. */
 typedef struct pare_data_source {
     pare_data_kind kind;
-    const char *name;        /* for messages; NULL: the path */
+    const char *name; /* for messages; NULL: the path */
     const char *path;
-    const char *labels;      /* NPY: the labels' file; in .npz and safetensors the array's name (NULL: "labels", which
-                                may be absent) */
-    const char *images;      /* in .npz and safetensors the array's name; NULL: "images" */
-    const char *part;        /* CIFAR folders: "train" (NULL) or "test" */
-    pare_layout layout;      /* of arrays with 4 dims; AUTO: by where 1, 3 or 4 channels can be */
-    uint64_t count;          /* RANDOM */
-    uint32_t classes;        /* labels must be below it; 0: any */
-    const pare_data *from;   /* FROM; must not be freed before open returns (its files are shared) */
+    const char *labels;    /* NPY: the labels' file; in .npz and safetensors the array's name (NULL: "labels", which
+                              may be absent) */
+    const char *images;    /* in .npz and safetensors the array's name; NULL: "images" */
+    const char *part;      /* CIFAR folders: "train" (NULL) or "test" */
+    pare_layout layout;    /* of arrays with 4 dims; AUTO: by where 1, 3 or 4 channels can be */
+    uint64_t count;        /* RANDOM */
+    uint32_t classes;      /* labels must be below it; 0: any */
+    const pare_data *from; /* FROM; must not be freed before open returns (its files are shared) */
     double split_from, split_to; /* a share of each class, drawn by seed; 0, 0: all. Equal seeds: parts don't overlap */
-    uint64_t take;           /* so many samples, drawn by seed, in proportion of the classes; after split; 0: all */
+    uint64_t take;               /* so many samples, drawn by seed, in proportion of the classes; after split; 0: all */
     uint64_t seed;
-    bool shuffle;            /* readers go through it in another order each epoch, by seed */
-    pare_on_error on_error;  /* an image that can't be decoded ends reading, or is left out and told */
+    bool shuffle;           /* readers go through it in another order each epoch, by seed */
+    pare_on_error on_error; /* an image that can't be decoded ends reading, or is left out and told */
 } pare_data_source;
 
 /* PARE_EINVAL, PARE_ENOTFOUND, PARE_EUNSUPPORTED, PARE_EIO, PARE_ENOMEM: reported. target may be NULL (RANDOM needs its
@@ -83,7 +83,7 @@ void pare_data_free(pare_data *set); /* NULL is fine; readers must be closed */
 
 uint64_t pare_data_count(const pare_data *set);
 bool pare_data_labelled(const pare_data *set);
-uint32_t pare_data_classes(const pare_data *set);                        /* named or highest label + 1; 0: no labels */
+uint32_t pare_data_classes(const pare_data *set);                       /* named or highest label + 1; 0: no labels */
 const char *pare_data_class_name(const pare_data *set, uint32_t label); /* NULL: it has none */
 /* Of the i-th sample: its label (-1: none) and the file it comes from (NULL for kinds that hold many in one). */
 int64_t pare_data_label(const pare_data *set, uint64_t i);
@@ -113,7 +113,8 @@ typedef struct pare_reader pare_reader;
  * shape of samples is known, else by next. One thread uses a reader. */
 pare_status pare_reader_open(const pare_data *set, const pare_data_preprocess *pre, const pare_data_target *target,
                              const pare_reader_opts *opts, pare_diags *d, pare_reader **out);
-/* The next batch, the caller's to free; n 0 and PARE_OK at the end. A failure is final. PARE_ECANCELLED after SIGINT. */
+/* The next batch, the caller's to free; n 0 and PARE_OK at the end. A failure is final. PARE_ECANCELLED after SIGINT.
+ */
 pare_status pare_reader_next(pare_reader *r, pare_diags *d, pare_batch *out);
 void pare_batch_free(pare_batch *b);
 uint64_t pare_reader_skipped(const pare_reader *r); /* samples left out so far */

@@ -39,11 +39,11 @@ pare_status pare_image_decode(const unsigned char *p, uint64_t len, const char *
     if (len >= 2 && p[0] == 0xff && p[1] == 0xd8) return pare_image_jpeg(p, len, path, d, im);
     if (len >= 8 && memcmp(p, "\x89PNG\r\n\x1a\n", 8) == 0) return pare_image_png(p, len, path, d, im);
     if (!len) return pare_fail_file(d, PARE_EINVAL, path, "image.corrupt", NULL, "the file is empty");
-    const char *what = len >= 12 && memcmp(p + 8, "WEBP", 4) == 0                          ? "a WebP image"
-                       : memcmp(p, "GIF8", len < 4 ? len : 4) == 0                        ? "a GIF image"
-                       : memcmp(p, "BM", len < 2 ? len : 2) == 0                          ? "a BMP image"
+    const char *what = len >= 12 && memcmp(p + 8, "WEBP", 4) == 0                     ? "a WebP image"
+                       : memcmp(p, "GIF8", len < 4 ? len : 4) == 0                    ? "a GIF image"
+                       : memcmp(p, "BM", len < 2 ? len : 2) == 0                      ? "a BMP image"
                        : len >= 4 && (!memcmp(p, "II*", 4) || !memcmp(p, "MM\0*", 4)) ? "a TIFF image"
-                                                                                           : NULL;
+                                                                                      : NULL;
     if (what)
         return pare_fail_file(d, PARE_EUNSUPPORTED, path, "image.format", "convert it to PNG or JPEG",
                               "this is %s; JPEG and PNG are read", what);

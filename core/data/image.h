@@ -1,7 +1,7 @@
 /* data/image.h - pixels: JPEG and PNG files to 8-bit images, colour conversion, resizing. Inside the layer.
  *
- * The same bytes as Pillow gives: alpha is dropped, CMYK goes through Adobe's inverted form, 16 bits keep the high byte,
- * EXIF's orientation is not applied (nor does torchvision's ImageFolder). May use: base, libjpeg, libpng.
+ * The same bytes as Pillow gives: alpha is dropped, CMYK goes through Adobe's inverted form, 16 bits keep the high
+ * byte, EXIF's orientation is not applied (nor does torchvision's ImageFolder). May use: base, libjpeg, libpng.
  */
 #ifndef PARE_DATA_IMAGE_H
 #define PARE_DATA_IMAGE_H
@@ -15,15 +15,16 @@ typedef struct pare_image {
     size_t cap;
 } pare_image;
 
-enum { PARE_IMAGE_SIDE = 65535 };        /* the longest side */
-#define PARE_IMAGE_PIXELS 178956970ull   /* the most pixels: half a GiB as RGB; Pillow refuses there as well */
+enum { PARE_IMAGE_SIDE = 65535 };      /* the longest side */
+#define PARE_IMAGE_PIXELS 178956970ull /* the most pixels: half a GiB as RGB; Pillow refuses there as well */
 
 void pare_image_free(pare_image *im);
 /* Makes room. PARE_ENOMEM and PARE_EUNSUPPORTED (too large) are reported about `path`. */
 pare_status pare_image_size(pare_image *im, uint64_t width, uint64_t height, uint32_t channels, const char *path,
                             pare_diags *d);
 
-/* By content. im gets 1 channel (grey) or 3 (RGB). PARE_EINVAL: corrupt; PARE_EUNSUPPORTED: another format, too large. */
+/* By content. im gets 1 channel (grey) or 3 (RGB). PARE_EINVAL: corrupt; PARE_EUNSUPPORTED: another format, too large.
+ */
 pare_status pare_image_decode(const unsigned char *p, uint64_t len, const char *path, pare_diags *d, pare_image *im);
 pare_status pare_image_jpeg(const unsigned char *p, uint64_t len, const char *path, pare_diags *d, pare_image *im);
 pare_status pare_image_png(const unsigned char *p, uint64_t len, const char *path, pare_diags *d, pare_image *im);
@@ -50,8 +51,8 @@ typedef struct pare_resize_room {
 } pare_resize_room;
 void pare_resize_room_free(pare_resize_room *room);
 
-/* Triangle filter widened by the scale where it shrinks, horizontal pass first, each pass rounded to 8 bits with 22-bit
- * weights: what Pillow's resize(BILINEAR) does, to the byte. */
+/* Triangle filter widened by the scale where it shrinks, rows and columns one after the other, each pass rounded to 8
+ * bits with 22-bit weights: what the resize(BILINEAR) of Pillow 13 does, to the byte. */
 pare_status pare_image_resize(const pare_image *in, const pare_window *w, const char *path, pare_diags *d,
                               pare_resize_room *room, pare_image *out);
 

@@ -1,4 +1,5 @@
-/* data/image_png.c - see image.h: PNG by libpng. Every kind becomes 8-bit grey or RGB; alpha and gamma are not applied. */
+/* data/image_png.c - see image.h: PNG by libpng. Every kind becomes 8-bit grey or RGB; alpha and gamma are not applied.
+ */
 #include "data/image.h"
 
 #include <setjmp.h>
@@ -50,8 +51,8 @@ static pare_status read_all(png_structp png, png_infop info, reader *r, const ch
     if (depth == 16) png_set_strip_16(png);
     png_set_strip_alpha(png);
     png_set_interlace_handling(png);
-    pare_status st = pare_image_size(im, png_get_image_width(png, info), png_get_image_height(png, info),
-                                     grey ? 1 : 3, path, d);
+    pare_status st =
+        pare_image_size(im, png_get_image_width(png, info), png_get_image_height(png, info), grey ? 1 : 3, path, d);
     if (st != PARE_OK) return st;
     png_read_update_info(png, info);
     size_t stride = (size_t)im->width * im->channels;

@@ -1,4 +1,5 @@
-/* data/npy.c - see npy.h: .npy files. The header is a Python dict literal with three known keys; this reads just that. */
+/* data/npy.c - see npy.h: .npy files. The header is a Python dict literal with three known keys; this reads just that.
+ */
 #include "data/npy.h"
 
 #include <inttypes.h>
@@ -78,9 +79,9 @@ static const struct word {
     const char *word;
     uint32_t dtype;
 } words[] = {
-    {"b1", PARE_BOOL},   {"i1", PARE_INT8},    {"u1", PARE_UINT8},  {"i2", PARE_INT16},     {"u2", PARE_UINT16},
-    {"i4", PARE_INT32},  {"u4", PARE_UINT32},  {"i8", PARE_INT64},  {"u8", PARE_UINT64},    {"f2", PARE_FLOAT16},
-    {"f4", PARE_FLOAT},  {"f8", PARE_DOUBLE},  {"c8", PARE_COMPLEX64}, {"c16", PARE_COMPLEX128},
+    {"b1", PARE_BOOL},  {"i1", PARE_INT8},   {"u1", PARE_UINT8},     {"i2", PARE_INT16},       {"u2", PARE_UINT16},
+    {"i4", PARE_INT32}, {"u4", PARE_UINT32}, {"i8", PARE_INT64},     {"u8", PARE_UINT64},      {"f2", PARE_FLOAT16},
+    {"f4", PARE_FLOAT}, {"f8", PARE_DOUBLE}, {"c8", PARE_COMPLEX64}, {"c16", PARE_COMPLEX128},
 };
 enum { N_WORDS = sizeof words / sizeof *words };
 
@@ -294,8 +295,7 @@ static void make_header(const pare_array *a, uint32_t dtype, pare_sb *b) {
     pare_sb dict = {0};
     pare_sb_printf(&dict, "{'descr': '%c%s', 'fortran_order': False, 'shape': (", unit_of(dtype) > 1 ? '<' : '|',
                    word_of(dtype));
-    for (uint32_t i = 0; i < a->ndim; i++)
-        pare_sb_printf(&dict, "%s%" PRId64, i ? ", " : "", a->dims[i]);
+    for (uint32_t i = 0; i < a->ndim; i++) pare_sb_printf(&dict, "%s%" PRId64, i ? ", " : "", a->dims[i]);
     pare_sb_printf(&dict, "%s), }", a->ndim == 1 ? "," : "");
     size_t start = dict.len + 1 + 10 + 63 > 65535 ? 12 : 10, all = (start + dict.len + 1 + 63) / 64 * 64;
     size_t n = all - start;

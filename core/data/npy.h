@@ -1,8 +1,8 @@
 /* data/npy.h - numpy's files: .npy, and .npz (a zip file of them).
  *
  * Reads format versions 1 to 3, both byte orders, C and Fortran order, and every dtype of numpy that is numbers or bool
- * (b1 i1-i8 u1-u8 f2 f4 f8 c8 c16). Structured records, strings, objects (pickles) and long doubles are refused by name.
- * Source: numpy.lib.format's documentation (NEP 1). May use: base, model/array.h, libzip.
+ * (b1 i1-i8 u1-u8 f2 f4 f8 c8 c16). Structured records, strings, objects (pickles) and long doubles are refused by
+ * name. Source: numpy.lib.format's documentation (NEP 1). May use: base, model/array.h, libzip.
  */
 #ifndef PARE_DATA_NPY_H
 #define PARE_DATA_NPY_H
@@ -26,9 +26,9 @@ pare_status pare_npy_parse(const unsigned char *p, uint64_t len, const char *nam
 pare_status pare_npy_load(const unsigned char *p, uint64_t len, const char *name, pare_diags *d, pare_array **out);
 pare_status pare_npy_read(const char *path, pare_diags *d, pare_array **out);
 
-/* Writes version 1.0 (2.0 where the header needs it), C order, little-endian, as numpy.save does. bfloat16 is written as
- * float32 and 2- and 4-bit integers as int8 or uint8, which numpy has no words for. PARE_EUNSUPPORTED: 8-bit and smaller
- * floats. The file appears under its name only whole. */
+/* Writes version 1.0 (2.0 where the header needs it), C order, little-endian, as numpy.save does. bfloat16 is written
+ * as float32 and 2- and 4-bit integers as int8 or uint8, which numpy has no words for. PARE_EUNSUPPORTED: 8-bit and
+ * smaller floats. The file appears under its name only whole. */
 pare_status pare_npy_write(const char *path, const pare_array *a, pare_diags *d);
 
 /* A .npz file. Not thread-safe. Messages say "FILE:ENTRY". */

@@ -45,7 +45,8 @@ static pare_status fit(pare_prep *p, pare_diags *d) {
     const pare_data_target *t = &p->target;
     uint64_t have = 1, want = 1;
     for (uint32_t i = 0; i < p->ndim; i++)
-        if (!pare_mul_ok(have, (uint64_t)p->dims[i], &have)) return bad(p, d, "data.shape", NULL, "samples are too large");
+        if (!pare_mul_ok(have, (uint64_t)p->dims[i], &have))
+            return bad(p, d, "data.shape", NULL, "samples are too large");
     p->bytes = pare_nbytes(p->dtype, have);
     if (p->bytes > SIZE_MAX / 2) return bad(p, d, "data.shape", NULL, "samples are too large");
     if (!t->ndim) return PARE_OK;
@@ -118,8 +119,8 @@ static pare_status settle_numbers(pare_prep *p, uint32_t channels, bool bytes, p
     for (uint32_t c = 0; c < channels && c < PARE_DATA_CHANNELS; c++) {
         double mean = q->n_mean ? q->mean[q->n_mean > 1 ? c : 0] : 0, std = q->n_std ? q->std[q->n_std > 1 ? c : 0] : 1;
         if (!isfinite(mean) || !isfinite(std) || !(std > 0) || (float)std == 0)
-            return bad(p, d, "data.mean-std", "std must be above 0", "mean %g and std %g of channel %u are no use", mean,
-                       std, c);
+            return bad(p, d, "data.mean-std", "std must be above 0", "mean %g and std %g of channel %u are no use",
+                       mean, std, c);
         p->mean[c] = (float)mean;
         p->std[c] = (float)std;
     }
@@ -153,7 +154,8 @@ static pare_status open_pixels(pare_prep *p, pare_diags *d) {
     pare_window w;
     if (s->kind != STORE_FILES) {
         bool nhwc = s->ndim == 3 && s->layout == PARE_LAYOUT_NHWC;
-        uint64_t h = (uint64_t)s->dims[s->ndim == 2 || nhwc ? 0 : 1], wd = (uint64_t)s->dims[s->ndim == 2 || nhwc ? 1 : 2];
+        uint64_t h = (uint64_t)s->dims[s->ndim == 2 || nhwc ? 0 : 1],
+                 wd = (uint64_t)s->dims[s->ndim == 2 || nhwc ? 1 : 2];
         st = pare_prep_window(q, wd, h, p->name, d, &w);
         if (st != PARE_OK) return st;
         p->height = w.height;
@@ -179,9 +181,7 @@ static pare_status open_array(pare_prep *p, pare_diags *d) {
     if (q->resize || q->resize_height || q->crop_height)
         return bad(p, d, "data.resize", "resize the images before they become numbers, or leave it out",
                    "resize and crop work on 8-bit images, and these samples are %s", pare_dtype_name(s->dtype));
-    p->dtype = p->target.dtype         ? p->target.dtype
-               : floats || bytes || has_numbers(q) ? PARE_FLOAT
-                                                   : s->dtype;
+    p->dtype = p->target.dtype ? p->target.dtype : floats || bytes || has_numbers(q) ? PARE_FLOAT : s->dtype;
     if (p->dtype != PARE_FLOAT && (p->dtype != s->dtype || has_numbers(q)))
         return bad(p, d, "data.dtype", has_numbers(q) ? "leave out scale, mean and std" : NULL,
                    "samples of %s can't become %s", pare_dtype_name(s->dtype), pare_dtype_name(p->dtype));

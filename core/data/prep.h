@@ -22,8 +22,8 @@ typedef struct pare_prep {
     uint64_t bytes;
     /* x * scale, - mean, / std */
     float scale, mean[PARE_DATA_CHANNELS], std[PARE_DATA_CHANNELS];
-    bool plain;                          /* bytes are copied as they are */
-    float (*table)[256];                 /* pixels: one row a channel of the tensor; owned */
+    bool plain;          /* bytes are copied as they are */
+    float (*table)[256]; /* pixels: one row a channel of the tensor; owned */
 } pare_prep;
 
 /* A thread's own memory. Zero-initialise. */

@@ -169,7 +169,8 @@ static void write_float_image(const pare_prep *p, const unsigned char *from, flo
     for (uint32_t c = 0; c < ch; c++) {
         uint32_t k = source_channel(p, c);
         for (size_t i = 0; i < n; i++)
-            to[p->nhwc ? i * ch + c : c * n + i] = number(p, element(from, s->dtype, planes ? k * n + i : i * ch + k), c);
+            to[p->nhwc ? i * ch + c : c * n + i] =
+                number(p, element(from, s->dtype, planes ? k * n + i : i * ch + k), c);
     }
 }
 
@@ -181,7 +182,8 @@ static void move_image(const pare_prep *p, const unsigned char *from, unsigned c
     for (uint32_t c = 0; c < ch; c++) {
         uint32_t k = source_channel(p, c);
         for (size_t i = 0; i < n; i++)
-            memcpy(to + (p->nhwc ? i * ch + c : c * n + i) * size, from + (planes ? k * n + i : i * ch + k) * size, size);
+            memcpy(to + (p->nhwc ? i * ch + c : c * n + i) * size, from + (planes ? k * n + i : i * ch + k) * size,
+                   size);
     }
 }
 

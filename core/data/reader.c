@@ -1,7 +1,8 @@
 /* data/reader.c - see data.h: batches, made by threads of the reader's own.
  *
- * Threads claim samples in order, a few at a time, of batches that the queue has room for, and write each into its place
- * in its batch; so batches do not depend on who made them. Where no thread could be started, the caller's does the work.
+ * Threads claim samples in order, a few at a time, of batches that the queue has room for, and write each into its
+ * place in its batch; so batches do not depend on who made them. Where no thread could be started, the caller's does
+ * the work.
  */
 #include "data/prep.h"
 #include "data/set.h"
@@ -37,7 +38,7 @@ struct pare_reader {
     pare_reader_opts opts;
     uint64_t *order; /* NULL: as the set has it */
     uint64_t total, batches, chunk;
-    slot *slots; /* opts.ahead of them; batch b lies in slot b % ahead */
+    slot *slots;     /* opts.ahead of them; batch b lies in slot b % ahead */
     uint64_t handed; /* batches handed out */
     uint64_t next;   /* the batch of which samples are claimed */
     uint64_t skipped;
@@ -111,7 +112,8 @@ static trouble trouble_of(const pare_diags *d, uint64_t at, pare_status st, bool
     return t;
 }
 
-/* Claims some samples and makes them. The lock is held before and after. false: the queue has no room, or all is done. */
+/* Claims some samples and makes them. The lock is held before and after. false: the queue has no room, or all is done.
+ */
 static bool work_some(pare_reader *r, pare_prep_room *room, pare_diags **d) {
     while (r->next < r->batches && r->next < r->handed + r->opts.ahead) {
         uint64_t batch = r->next;
@@ -180,7 +182,10 @@ static pare_status tell(pare_reader *r, const slot *s, pare_diags *d) {
     for (size_t i = 0; i < s->troubles.len; i++) {
         const trouble *t = &s->troubles.data[i];
         if (r->skipped++ < TOLD) {
-            pare_diag_item it = {.severity = PARE_WARNING, .code = t->code, .message = t->message, .path = t->path,
+            pare_diag_item it = {.severity = PARE_WARNING,
+                                 .code = t->code,
+                                 .message = t->message,
+                                 .path = t->path,
                                  .hint = "left out, as on_error: skip says"};
             if (d && t->code && t->message) pare_diags_add(d, &it);
         } else if (r->skipped == TOLD + 1) {
@@ -315,7 +320,8 @@ static pare_status fix_shape(pare_reader *r, pare_diags *d) {
 pare_status pare_reader_open(const pare_data *set, const pare_data_preprocess *pre, const pare_data_target *target,
                              const pare_reader_opts *opts, pare_diags *d, pare_reader **out) {
     *out = NULL;
-    if (!opts->batch) return pare_fail(d, PARE_EINVAL, "data.batch", "at least 1", "a batch of 0 samples holds nothing");
+    if (!opts->batch)
+        return pare_fail(d, PARE_EINVAL, "data.batch", "at least 1", "a batch of 0 samples holds nothing");
     pare_reader *r = pare_xcalloc(1, sizeof *r);
     r->set = set;
     r->opts = *opts;
@@ -388,7 +394,8 @@ pare_status pare_data_image(const char *path, const pare_data_preprocess *pre, c
     pare_reader *r = NULL;
     pare_batch b = {0};
     if (pare_path_what(path) == PARE_PATH_DIR)
-        return pare_fail_file(d, PARE_EINVAL, path, "file.folder", "name a file in it", "this is a folder, not an image");
+        return pare_fail_file(d, PARE_EINVAL, path, "file.folder", "name a file in it",
+                              "this is a folder, not an image");
     pare_status st = pare_data_open(&src, target, d, &set);
     if (st == PARE_OK) st = pare_reader_open(set, pre, target, &opts, d, &r);
     if (st == PARE_OK) st = pare_reader_next(r, d, &b);

@@ -32,7 +32,8 @@ void pare_resize_room_free(pare_resize_room *room) {
     *room = (pare_resize_room){0};
 }
 
-/* Weights of output pixels first..first+n-1 of `full` made from `in` pixels. Returns how many each may have; 0: memory. */
+/* Weights of output pixels first..first+n-1 of `full` made from `in` pixels. Returns how many each may have; 0: memory.
+ */
 static uint32_t make_weights(uint32_t in, uint64_t full, uint64_t first, uint32_t n, pare_resize_room *room) {
     double scale = (double)in / (double)full, widen = scale < 1 ? 1 : scale, support = widen;
     uint64_t most = (uint64_t)support + 1; /* ceil(support) at least */
@@ -67,11 +68,12 @@ static inline unsigned char to_u8(int32_t v) {
     return (unsigned char)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-static void across_rgb(const unsigned char *p, unsigned char *to, uint32_t n, const pare_resize_room *room,
-                       uint32_t most) {
+/* Pixel `left` of the input row lies at p. */
+static void across_rgb(const unsigned char *p, uint32_t left, unsigned char *to, uint32_t n,
+                       const pare_resize_room *room, uint32_t most) {
     for (uint32_t i = 0; i < n; i++) {
         const int32_t *w = room->weights + (size_t)i * most;
-        const unsigned char *q = p + (size_t)room->spans[2 * i] * 3;
+        const unsigned char *q = p + (size_t)(room->spans[2 * i] - left) * 3;
         uint32_t taps = room->spans[2 * i + 1];
         int32_t r = 1 << (BITS - 1), g = r, b = r;
         for (uint32_t k = 0; k < taps; k++, q += 3) {
@@ -85,18 +87,73 @@ static void across_rgb(const unsigned char *p, unsigned char *to, uint32_t n, co
     }
 }
 
-static void across(const unsigned char *p, unsigned char *to, uint32_t n, uint32_t channels,
-                   const pare_resize_room *room, uint32_t most) {
+static void across_any(const unsigned char *p, uint32_t left, unsigned char *to, uint32_t n, uint32_t channels,
+                       const pare_resize_room *room, uint32_t most) {
     for (uint32_t i = 0; i < n; i++) {
         const int32_t *w = room->weights + (size_t)i * most;
         uint32_t taps = room->spans[2 * i + 1];
         for (uint32_t c = 0; c < channels; c++) {
-            const unsigned char *q = p + (size_t)room->spans[2 * i] * channels + c;
+            const unsigned char *q = p + (size_t)(room->spans[2 * i] - left) * channels + c;
             int32_t sum = 1 << (BITS - 1);
             for (uint32_t k = 0; k < taps; k++) sum += w[k] * q[(size_t)k * channels];
             to[i * channels + c] = to_u8(sum);
         }
     }
+}
+
+/* Bytes in rows; x and y: which pixel of the image the first is. */
+typedef struct plane {
+    unsigned char *p;
+    size_t stride;
+    uint32_t x, y, width, height;
+} plane;
+
+/* Pixels to->x.. of rows as they are, from rows made `full` wide. */
+static bool across(const plane *from, uint32_t in, uint64_t full, uint64_t x0, const plane *to, uint32_t channels,
+                   pare_resize_room *room) {
+    uint32_t most = make_weights(in, full, x0, to->width, room);
+    if (!most) return false;
+    for (uint32_t y = 0; y < to->height; y++) {
+        const unsigned char *p = from->p + y * from->stride;
+        if (channels == 3)
+            across_rgb(p, from->x, to->p + y * to->stride, to->width, room, most);
+        else
+            across_any(p, from->x, to->p + y * to->stride, to->width, channels, room, most);
+    }
+    return true;
+}
+
+/* The same for columns. */
+static bool down(const plane *from, uint32_t in, uint64_t full, uint64_t y0, const plane *to, uint32_t channels,
+                 pare_resize_room *room) {
+    uint32_t most = make_weights(in, full, y0, to->height, room);
+    size_t n = (size_t)to->width * channels;
+    if (!most || !room_for(&room->sums, &room->n_sums, n, sizeof *room->sums)) return false;
+    int32_t *restrict sums = room->sums;
+    for (uint32_t y = 0; y < to->height; y++) {
+        const int32_t *weights = room->weights + (size_t)y * most;
+        for (size_t i = 0; i < n; i++) sums[i] = 1 << (BITS - 1);
+        for (uint32_t k = 0; k < room->spans[2 * y + 1]; k++) {
+            const unsigned char *restrict p = from->p + (room->spans[2 * y] - from->y + k) * from->stride;
+            int32_t f = weights[k];
+            for (size_t i = 0; i < n; i++) sums[i] += f * p[i];
+        }
+        unsigned char *q = to->p + y * to->stride;
+        for (size_t i = 0; i < n; i++) q[i] = to_u8(sums[i]);
+    }
+    return true;
+}
+
+/* Which of `in` pixels the pixels first..first+n-1 of `full` are made of. */
+static bool reach(uint32_t in, uint64_t full, uint64_t first, uint32_t n, pare_resize_room *room, uint32_t *from,
+                  uint32_t *count) {
+    *from = (uint32_t)first;
+    *count = n;
+    if (full == in) return true;
+    if (!make_weights(in, full, first, n, room)) return false;
+    *from = room->spans[0];
+    *count = room->spans[2 * (n - 1)] + room->spans[2 * (n - 1) + 1] - *from;
+    return true;
 }
 
 static pare_status no_memory(const char *path, pare_diags *d) {
@@ -125,52 +182,37 @@ pare_status pare_image_resize(const pare_image *in, const pare_window *w, const 
     if (!any) return PARE_OK;
     unsigned char *to = out->pixels + (w->y < 0 ? (size_t)-w->y : 0) * out_stride + (w->x < 0 ? (size_t)-w->x : 0) * ch;
 
-    /* the rows of the input that the window's rows are made of */
-    bool down = w->full_height != in->height, side = w->full_width != in->width;
-    uint64_t top = y0, rows = ny;
-    if (down) {
-        if (!make_weights(in->height, w->full_height, y0, ny, room)) return no_memory(path, d);
-        top = room->spans[0];
-        rows = room->spans[2 * (ny - 1)] + room->spans[2 * (ny - 1) + 1] - top;
-    }
-
-    /* across: rows of nx pixels, in room->pixels or straight in the input */
-    const unsigned char *mid = in->pixels + top * in->width * ch + x0 * ch;
-    size_t mid_stride = (size_t)in->width * ch;
-    if (side) {
-        uint32_t most = make_weights(in->width, w->full_width, x0, nx, room);
-        mid_stride = (size_t)nx * ch;
-        if (!most || !room_for(&room->pixels, &room->n_pixels, mid_stride * rows, 1)) return no_memory(path, d);
-        for (uint64_t y = 0; y < rows; y++) {
-            const unsigned char *p = in->pixels + (top + y) * in->width * ch;
-            unsigned char *q = room->pixels + y * mid_stride;
-            if (ch == 3)
-                across_rgb(p, q, nx, room, most);
-            else
-                across(p, q, nx, ch, room, most);
-        }
-        mid = room->pixels;
-    }
-
-    /* down */
-    size_t n = (size_t)nx * ch;
-    if (!down) {
-        for (uint32_t y = 0; y < ny; y++) memcpy(to + y * out_stride, mid + y * mid_stride, n);
+    plane last = {to, out_stride, 0, 0, nx, ny}, from = {.stride = (size_t)in->width * ch};
+    bool high = w->full_height != in->height, wide = w->full_width != in->width;
+    if (!reach(in->height, w->full_height, y0, ny, room, &from.y, &from.height) ||
+        !reach(in->width, w->full_width, x0, nx, room, &from.x, &from.width))
+        return no_memory(path, d);
+    from.p = in->pixels + from.y * from.stride + (size_t)from.x * ch;
+    if (!high && !wide) {
+        for (uint32_t y = 0; y < ny; y++) memcpy(last.p + y * out_stride, from.p + y * from.stride, (size_t)nx * ch);
         return PARE_OK;
     }
-    uint32_t most = make_weights(in->height, w->full_height, y0, ny, room);
-    if (!most || !room_for(&room->sums, &room->n_sums, n, sizeof *room->sums)) return no_memory(path, d);
-    int32_t *restrict sums = room->sums;
-    for (uint32_t y = 0; y < ny; y++) {
-        const int32_t *weights = room->weights + (size_t)y * most;
-        for (size_t i = 0; i < n; i++) sums[i] = 1 << (BITS - 1);
-        for (uint32_t k = 0; k < room->spans[2 * y + 1]; k++) {
-            const unsigned char *restrict p = mid + (room->spans[2 * y] - top + k) * mid_stride;
-            int32_t f = weights[k];
-            for (size_t i = 0; i < n; i++) sums[i] += f * p[i];
-        }
-        unsigned char *q = to + y * out_stride;
-        for (size_t i = 0; i < n; i++) q[i] = to_u8(sums[i]);
+    /* Pillow 13's choice of what comes first; before it, always across */
+    int64_t lower = (int64_t)in->height - (int64_t)w->full_height,
+            narrower = (int64_t)in->width - (int64_t)w->full_width;
+    bool down_first = lower > 0 && lower > 2 * narrower;
+    plane mid = last;
+    if (high && wide) {
+        mid = (plane){NULL, 0, from.x, from.y, down_first ? from.width : nx, down_first ? ny : from.height};
+        mid.stride = (size_t)mid.width * ch;
+        if (!room_for(&room->pixels, &room->n_pixels, mid.stride * mid.height, 1)) return no_memory(path, d);
+        mid.p = room->pixels;
     }
-    return PARE_OK;
+    bool ok;
+    if (!wide)
+        ok = down(&from, in->height, w->full_height, y0, &last, ch, room);
+    else if (!high)
+        ok = across(&from, in->width, w->full_width, x0, &last, ch, room);
+    else if (down_first)
+        ok = down(&from, in->height, w->full_height, y0, &mid, ch, room) &&
+             across(&mid, in->width, w->full_width, x0, &last, ch, room);
+    else
+        ok = across(&from, in->width, w->full_width, x0, &mid, ch, room) &&
+             down(&mid, in->height, w->full_height, y0, &last, ch, room);
+    return ok ? PARE_OK : no_memory(path, d);
 }

@@ -139,7 +139,8 @@ pare_status pare_select_take(const pare_data *set, uint64_t *index, uint64_t *n,
     set_quotas(&g, take);
     uint64_t kept = 0;
     for (size_t c = 0; c < g.groups.len; c++)
-        for (uint64_t i = 0; i < g.groups.data[c].quota; i++) index[kept++] = g.picks[g.groups.data[c].first + i].sample;
+        for (uint64_t i = 0; i < g.groups.data[c].quota; i++)
+            index[kept++] = g.picks[g.groups.data[c].first + i].sample;
     pare_select_shuffle(index, kept, seed, pare_random_stream("data.take.order"));
     *n = kept;
     drop(&g);

@@ -50,7 +50,7 @@ void *pare_store_alloc(uint64_t n, uint64_t size, const char *path, pare_diags *
     uint64_t bytes;
     void *p = pare_mul_ok(n, size, &bytes) && bytes <= SIZE_MAX ? pare_try_alloc((size_t)bytes) : NULL;
     if (!p)
-        pare_fail_file(d, PARE_ENOMEM, path, "memory", NULL,
-                       "no memory for %" PRIu64 " elements of %" PRIu64 " bytes", n, size);
+        pare_fail_file(d, PARE_ENOMEM, path, "memory", NULL, "no memory for %" PRIu64 " elements of %" PRIu64 " bytes",
+                       n, size);
     return p;
 }

@@ -18,7 +18,7 @@ typedef struct pare_store {
     uint32_t refs; /* atomic */
     store_kind kind;
     uint64_t count;
-    int64_t *labels;   /* count of them; NULL: none */
+    int64_t *labels;    /* count of them; NULL: none */
     uint32_t n_classes; /* names; 0: none */
     char **classes;
     char **paths; /* STORE_FILES: count of them */

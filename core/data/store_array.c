@@ -1,4 +1,5 @@
-/* data/store_array.c - see store.h: arrays in .npy, .npz and safetensors files. Plain .npy and safetensors are mapped. */
+/* data/store_array.c - see store.h: arrays in .npy, .npz and safetensors files. Plain .npy and safetensors are mapped.
+ */
 #include "data/npy.h"
 #include "data/store.h"
 #include "model/weights.h"
@@ -18,8 +19,7 @@ static bool channels_like(int64_t n) { return n == 1 || n == 3 || n == 4; }
 
 static pare_status set_samples(pare_store *s, const array_bytes *a, const pare_data_source *src, pare_diags *d) {
     char kind = pare_dtype_kind(a->dtype);
-    if (kind == 'c' || kind == 's' || pare_dtype_bits(a->dtype) < 8 ||
-        (kind == 'f' && pare_dtype_bits(a->dtype) < 16))
+    if (kind == 'c' || kind == 's' || pare_dtype_bits(a->dtype) < 8 || (kind == 'f' && pare_dtype_bits(a->dtype) < 16))
         return pare_fail_file(d, PARE_EUNSUPPORTED, a->path, "data.dtype", NULL, "samples of %s are not read",
                               pare_dtype_name(a->dtype));
     if (a->ndim < 1)

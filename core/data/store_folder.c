@@ -67,10 +67,9 @@ static pare_status other_formats(gather *g, const pare_data_source *src) {
                  g->n_other, g->other);
         return PARE_OK;
     }
-    return pare_fail_file(g->d, PARE_EUNSUPPORTED, g->other, "image.format",
-                          "convert them to PNG or JPEG, or say on_error: skip",
-                          "%" PRIu64 " images in '%s' are of formats other than JPEG and PNG; this is the first",
-                          g->n_other, src->path);
+    return pare_fail_file(
+        g->d, PARE_EUNSUPPORTED, g->other, "image.format", "convert them to PNG or JPEG, or say on_error: skip",
+        "%" PRIu64 " images in '%s' are of formats other than JPEG and PNG; this is the first", g->n_other, src->path);
 }
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }

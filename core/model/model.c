@@ -209,16 +209,6 @@ uint32_t pare_graph_find(const pare_model *m, uint32_t graph, const char *name) 
     return 0;
 }
 
-pare_tensor *pare_model_find_tensor(const pare_model *m, const char *name) {
-    for (size_t i = 0; i < m->graphs.len; i++) {
-        uint32_t id;
-        if (!m->graphs.data[i] || !pare_map_get(&m->graphs.data[i]->names, name, &id)) continue;
-        pare_tensor *t = pare_model_tensor(m, m->values.data[id - 1]->tensor);
-        if (t) return t;
-    }
-    return NULL;
-}
-
 pare_value *pare_tensor_value(const pare_model *m, const pare_tensor *t) {
     const pare_graph *g = pare_model_graph(m, t->graph);
     uint32_t id = 0;

@@ -206,8 +206,6 @@ static inline pare_tensor *pare_model_tensor(const pare_model *m, uint32_t id) {
 
 /* The value a name means in a graph: its own, else an enclosing graph's (captured). 0: none. */
 uint32_t pare_graph_find(const pare_model *m, uint32_t graph, const char *name);
-/* The initializer called `name` in the main graph, else in any graph. NULL: none. */
-pare_tensor *pare_model_find_tensor(const pare_model *m, const char *name);
 
 /* The value a tensor defines: an initializer's, or the output of the Constant node that holds it. NULL: none. */
 pare_value *pare_tensor_value(const pare_model *m, const pare_tensor *t);

@@ -32,10 +32,6 @@ pare_status pare_onnx_write(pare_model *m, const char *path, const pare_onnx_wri
 /* The bytes of the .onnx file (nothing external) to a sink. */
 pare_status pare_onnx_stream(pare_model *m, pare_sink to, pare_diags *d);
 
-/* A ValueInfoProto's wire bytes for the value's present name, dtype and dims, from its `info` where that is not stale.
- */
-pare_bytes pare_onnx_value_info(pare_model *m, const pare_value *v);
-
 /* A file that holds one TensorProto (*.pb, as in ONNX's test sets). *out is the caller's to unref. */
 pare_status pare_onnx_tensor_file_read(const char *path, pare_diags *d, pare_array **out);
 

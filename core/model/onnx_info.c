@@ -145,8 +145,6 @@ pare_bytes pare_onnx_info_bytes(pare_arena *a, const pare_value *v) {
     return out;
 }
 
-pare_bytes pare_onnx_value_info(pare_model *m, const pare_value *v) { return pare_onnx_info_bytes(&m->arena, v); }
-
 /* ---- sparse tensors ---- */
 
 enum { SPARSE_VALUES = 1, SPARSE_DIMS = 3, TENSOR_DIMS = 1, TENSOR_DTYPE = 2, TENSOR_NAME = 8 };

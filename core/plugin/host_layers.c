@@ -201,21 +201,32 @@ static void walk(lister *l, uint32_t graph) {
     }
 }
 
+/* "Conv, ConvInteger, …", of ai.onnx. */
+static void ops_with_weights(pare_sb *out) {
+    size_t n;
+    const pare_op *all = pare_op_all(&n);
+    for (size_t i = 0; i < n; i++)
+        if (all[i].weights && !all[i].domain[0]) pare_sb_printf(out, "%s%s", out->len ? ", " : "", all[i].op_type);
+}
+
 static pare_status find_ops(lister *l, const char *param) {
     pare_status st = PARE_OK;
     for (uint64_t i = 0; i < l->n_ops; i++) {
         if (!pare_host_text_ok(l->h, "pare.layers/1 list", "an op's name", l->names[i])) return PARE_EINVAL;
         l->ops[i] = op_by_name(&l->s->call, l->names[i]);
         if (l->ops[i] && l->ops[i]->weights) continue;
-        pare_sb b = {0}, at = {0};
+        pare_sb b = {0}, at = {0}, hint = {0};
+        pare_sb_add(&hint, "ops that have weights, spelt as ONNX does: ");
+        ops_with_weights(&hint);
         pare_sb_printf(&b, "pare knows no weights of the op %s", l->names[i]);
         pare_sb_printf(&at, "%s[%llu]", param ? param : "ops", (unsigned long long)i);
         pare_diag_item it = {
             .code = "layers.op",
             .message = pare_sb_str(&b),
             .param = pare_sb_str(&at),
-            .hint = "ops that have weights are Conv, ConvTranspose, Gemm, MatMul and the like, spelt as ONNX does"};
+            .hint = pare_sb_str(&hint)};
         st = pare_host_refuse(l->h, PARE_EINVAL, &it);
+        pare_sb_free(&hint);
         pare_sb_free(&b);
         pare_sb_free(&at);
     }

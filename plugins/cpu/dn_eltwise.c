@@ -76,46 +76,68 @@ pare_status cpu_make_eltwise(cpu_device *dev, const pare_kernel_spec *s, uint32_
     return st;
 }
 
-/* ---- two of the same dims, at least one of them in a layout of ours ---- */
+/* ---- two, at least one of them in a layout of ours; the other one may be repeated over it ---- */
 
-static bool binary_of(const pare_kernel_spec *s, dnnl_alg_kind_t *alg) {
-    static const struct {
-        const char *op_type;
-        dnnl_alg_kind_t alg;
-    } table[] = {{"Add", dnnl_binary_add}, {"Sub", dnnl_binary_sub}, {"Mul", dnnl_binary_mul},
-                 {"Div", dnnl_binary_div}, {"Min", dnnl_binary_min}, {"Max", dnnl_binary_max}};
+typedef struct binary {
+    const char *op_type;
+    dnnl_alg_kind_t alg;
+    bool commutes;
+} binary;
+
+static const binary *binary_of(const pare_kernel_spec *s) {
+    static const binary table[] = {
+        {"Add", dnnl_binary_add, true},  {"Sub", dnnl_binary_sub, false}, {"Mul", dnnl_binary_mul, true},
+        {"Div", dnnl_binary_div, false}, {"Min", dnnl_binary_min, true},  {"Max", dnnl_binary_max, true}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (fast_is(s, table[i].op_type)) {
-            *alg = table[i].alg;
-            return true;
-        }
-    return false;
+        if (fast_is(s, table[i].op_type)) return &table[i];
+    return NULL;
+}
+
+/* The second operand: as the first where it has its dims, else plain, with dims of 1 in front. NULL: it doesn't fit. */
+static dn_desc *second(const pare_operand *o, const pare_operand *y, const dn_desc *first) {
+    if (fast_same_dims(o, y)) return dn_desc_clone(first);
+    int64_t dims[DN_DIMS];
+    if (o->ndim > y->ndim) return NULL;
+    for (uint32_t i = 0; i < y->ndim; i++) {
+        dims[i] = i + o->ndim < y->ndim ? 1 : o->dims[i + o->ndim - y->ndim];
+        if (dims[i] != 1 && dims[i] != y->dims[i]) return NULL;
+    }
+    return dn_desc_strided(y->ndim, dims, NULL, dnnl_f32);
 }
 
 pare_status cpu_make_binary(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
-    dnnl_alg_kind_t alg;
-    if (!binary_of(s, &alg) || s->n_in - s->n_post < 2 || !fast_in(s, 0) || !fast_in(s, 1)) return PARE_EUNSUPPORTED;
-    if (s->n_in > 2 && !s->n_post) return PARE_EUNSUPPORTED; /* Min and Max of many */
-    const pare_operand *a = s->in[0], *b = s->in[1], *y = s->out[0];
-    if (!fast_f32(a) || !fast_f32(b) || !fast_f32(y) || !fast_same_dims(a, y) || !fast_same_dims(b, y))
-        return PARE_EUNSUPPORTED;
+    const binary *op = binary_of(s);
+    if (!op || s->n_in != 2 + s->n_post || !fast_in(s, 0) || !fast_in(s, 1)) return PARE_EUNSUPPORTED;
+    const pare_operand *y = s->out[0];
+    if (!fast_f32(s->in[0]) || !fast_f32(s->in[1]) || !fast_f32(y)) return PARE_EUNSUPPORTED;
     /* Both go where the first one of ours is; a plain pair is left to the loops. */
-    const pare_operand *lead = a->layout.kind == PARE_LAYOUT_OWN ? a : b->layout.kind == PARE_LAYOUT_OWN ? b : NULL;
-    if (!lead || !follows(&lead->layout, &y->layout)) return PARE_EUNSUPPORTED;
+    uint32_t lead = 2;
+    for (uint32_t i = 2; i-- > 0;)
+        if (s->in[i]->layout.kind == PARE_LAYOUT_OWN && fast_same_dims(s->in[i], y)) lead = i;
+    if (lead == 2 || !follows(&s->in[lead]->layout, &y->layout)) return PARE_EUNSUPPORTED;
+    uint32_t other = 1 - lead;
+    bool alike = fast_same_dims(s->in[other], y);
+    if (!alike && lead == 1 && !op->commutes) return PARE_EUNSUPPORTED;
     if (candidate) return PARE_ENOTFOUND;
+    uint32_t a = alike ? 0 : lead, b = 1 - a;
     dn_attr attr;
-    dn_desc *d = prim_given(dev, lead);
-    dn_pd pd = dn_attr_new(&attr) && d ? dn_binary(dev->engine, alg, d, d, d, &attr) : NULL;
+    dn_desc *d = prim_given(dev, s->in[lead]), *d2 = d ? second(s->in[other], y, d) : NULL;
+    dn_pd pd = dn_attr_new(&attr) && d && d2 ? dn_binary(dev->engine, op->alg, d, d2, d, &attr) : NULL;
     dn_attr_free(&attr);
     pare_status st = PARE_EUNSUPPORTED;
+    if (pd && strstr(dn_pd_name(pd), "ref")) { /* slower than a way through plain */
+        dnnl_primitive_desc_destroy(pd);
+        pd = NULL;
+    }
     if (pd) {
         prim_build k = prim_new(dev, s, pd);
-        prim_in(&k, 0, DNNL_ARG_SRC_0, d, NULL);
-        prim_in(&k, 1, DNNL_ARG_SRC_1, d, NULL);
+        prim_in(&k, a, DNNL_ARG_SRC_0, d, NULL);
+        prim_in(&k, b, DNNL_ARG_SRC_1, d2, alike ? NULL : d2);
         prim_out(&k, 0, DNNL_ARG_DST, d);
-        if (k.k) k.k->in_place = a->flags & PARE_OPERAND_CONSTANT ? -1 : 0;
+        if (k.k) k.k->in_place = s->in[a]->flags & PARE_OPERAND_CONSTANT ? -1 : (int32_t)a;
         st = prim_done(&k, out);
     }
     dn_desc_free(d);
+    dn_desc_free(d2);
     return st;
 }

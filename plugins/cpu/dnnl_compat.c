@@ -7,17 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct dn_desc {
+    dnnl_memory_desc_t md; /* 3.x: a pointer that is ours */
+};
+
 #if DNNL_VERSION_MAJOR >= 3
 #define DN_V3 1
-struct dn_desc {
-    dnnl_memory_desc_t md;
-};
 #define MD(d) ((d) ? (d)->md : NULL)
 #else
 #define DN_V3 0
-struct dn_desc {
-    dnnl_memory_desc_t md;
-};
 #define MD(d) ((d) ? &(d)->md : NULL)
 #endif
 

@@ -12,6 +12,7 @@
 
 enum { ALIGN = 64 };
 #define HUGE_PAGE ((uint64_t)2 << 20)
+#define ADDRESSES ((uint64_t)1 << (sizeof(void *) > 4 ? 47 : 31)) /* no process has more */
 
 /* Before each block, in the ALIGN bytes that keep it aligned. */
 typedef struct block {
@@ -20,7 +21,7 @@ typedef struct block {
 
 pare_status cpu_alloc(void *device, uint64_t bytes, void **memory) {
     cpu_device *dev = device;
-    if (bytes > SIZE_MAX - HUGE_PAGE || bytes > INT64_MAX) return PARE_ENOMEM;
+    if (bytes > ADDRESSES) return PARE_ENOMEM;
     if (dev->cap && (bytes > dev->cap || dev->used > dev->cap - bytes)) return PARE_ENOMEM;
     uint64_t total = (bytes + 2 * ALIGN - 1) / ALIGN * ALIGN, align = ALIGN;
     if (total >= 2 * HUGE_PAGE) { /* whole huge pages, where the system gives them out unasked */

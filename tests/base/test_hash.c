@@ -8,17 +8,18 @@
 
 #include "base/hash.h"
 #include "base/tmpdir.h"
+#include "base/sha256_of.h"
 
 static const char *const two_blocks = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
 
 static void test_known(void **state) {
     (void)state;
     char hex[PARE_SHA256_HEX];
-    pare_sha256_of("", 0, hex);
+    sha256_of("", 0, hex);
     assert_string_equal(hex, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    pare_sha256_of("abc", 3, hex);
+    sha256_of("abc", 3, hex);
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    pare_sha256_of(two_blocks, strlen(two_blocks), hex);
+    sha256_of(two_blocks, strlen(two_blocks), hex);
     assert_string_equal(hex, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
     pare_sha256 *h = pare_sha256_new();
     pare_sink sink = pare_sha256_sink(h);
@@ -41,7 +42,7 @@ static void test_file(void **state) {
     char *big = pare_xmalloc(n);
     for (size_t i = 0; i < n; i++) big[i] = (char)(i * 7);
     assert_int_equal(pare_file_write(in_tmp("big"), big, n, NULL), PARE_OK);
-    pare_sha256_of(big, n, want);
+    sha256_of(big, n, want);
     assert_int_equal(pare_sha256_file(in_tmp("big"), NULL, hex), PARE_OK);
     assert_string_equal(hex, want);
     free(big);

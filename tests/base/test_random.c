@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/random.h"
+#include "base/sha256_of.h"
 
 #include <float.h>
 #include <math.h>
@@ -121,10 +122,10 @@ static void test_golden(void **state) {
     float x[1000];
     char hex[PARE_SHA256_HEX];
     pare_random_normal(7, pare_random_stream("conv1.weight"), 0.0f, 1.0f, x, 1000);
-    pare_sha256_of(x, sizeof x, hex);
+    sha256_of(x, sizeof x, hex);
     assert_string_equal(hex, "6594628fa039fbac94b6ad08cf27a028a18284362f8fdf9b9cc33e52f448670f");
     pare_random_uniform(7, pare_random_stream("fc.weight"), -0.5f, 0.5f, x, 1000);
-    pare_sha256_of(x, sizeof x, hex);
+    sha256_of(x, sizeof x, hex);
     assert_string_equal(hex, "091eabe8fae4a5175da2a137d5ca407aa2c3af04449314ace5520c8cecc8ea78");
     assert_int_equal(pare_seed_derive(7, "pruned"), 0x25dd31596194916au);
     assert_int_not_equal(pare_seed_derive(7, "pruned"), pare_seed_derive(7, "trained"));

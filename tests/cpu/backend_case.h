@@ -45,7 +45,7 @@ static struct {
     int64_t ints[CASE_MAX][6];
     pare_post_op post[CASE_MAX];
     const pare_post_op *posts[CASE_MAX];
-    bool own;
+    uint32_t own; /* bit i: input i */
     uint32_t candidate, done_posts;
     char name[64];
 } the_case;
@@ -137,7 +137,8 @@ static void case_post_with(uint32_t kind) { /* an operand of the output's dims *
     case_post((pare_post_op){.kind = kind, .operand = the_case.spec.n_in - 1});
 }
 
-static void case_own_inputs(bool own) { the_case.own = own; }
+static void case_own_inputs(bool own) { the_case.own = own ? UINT32_MAX : 0; }
+static void case_own_input(uint32_t i) { the_case.own = 1u << i; }
 static void case_candidate(uint32_t n) { the_case.candidate = n; }
 static uint32_t case_done_posts(void) { return the_case.done_posts; }
 static const char *case_kernel_name(void) { return the_case.name; }
@@ -224,8 +225,8 @@ static bool case_has_kernel(void) {
 /* Runs the case on the plugin, result in the_case.out.data. */
 static void run_backend(const char *prefix) {
     pare_kernel_spec *s = &the_case.spec;
-    for (uint32_t i = 0; the_case.own && i < s->n_in; i++)
-        if (the_case.in[i].o.ndim == 4 && !the_case.in[i].o.flags) find_own_layout(&the_case.in[i]);
+    for (uint32_t i = 0; i < s->n_in; i++)
+        if (the_case.own >> i & 1 && the_case.in[i].o.ndim == 4 && !the_case.in[i].o.flags) find_own_layout(&the_case.in[i]);
     void *k, *held[CASE_MAX] = {0}, *scratch;
     const void *in[CASE_MAX] = {0};
     pare_kernel_info info = {.size = sizeof info};
@@ -300,8 +301,9 @@ static void case_check(const char *prefix, double tolerance) {
     for (uint64_t i = 0; i < n; i++) {
         double x = (double)want[i];
         for (uint32_t p = 0; p < the_case.done_posts; p++) {
-            const float *other = the_case.in[the_case.post[p].operand].data;
-            x = post_of(&the_case.post[p], x, (double)other[i]);
+            const pare_post_op *post = &the_case.post[p];
+            bool two = post->kind == PARE_POST_ADD || post->kind == PARE_POST_MUL;
+            x = post_of(post, x, two ? (double)the_case.in[post->operand].data[i] : 0);
         }
         want[i] = (float)x;
         largest = fmax(largest, fabs(x));

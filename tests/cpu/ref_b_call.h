@@ -5,7 +5,7 @@
 #ifndef PARE_TEST_REF_B_CALL_H
 #define PARE_TEST_REF_B_CALL_H
 
-#include "ref.h"
+#include "ref/ref.h"
 
 #include <math.h>
 #include <string.h>

@@ -292,6 +292,24 @@ static void elements(void **state) {
         }
 }
 
+/* One operand as a convolution leaves it, the other plain and repeated over it. */
+static void repeated_over_own_layouts(void **state) {
+    (void)state;
+    static const int64_t other[][4] = {{2, 20, 1, 1}, {1, 20, 1, 1}, {1, 1, 1, 1}, {2, 1, 5, 7}, {1, 1, 1, 7}};
+    static const char *const ops[] = {"Add", "Mul", "Sub", "Div"};
+    for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)
+        for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+            for (uint32_t first = 0; first < 2; first++) {
+                case_begin(ops[k]);
+                for (uint32_t j = 0; j < 2; j++)
+                    case_in(j == first ? (int64_t[]){2, 20, 5, 7} : other[i], 4, 0);
+                case_positive(1);
+                case_out((int64_t[]){2, 20, 5, 7}, 4);
+                case_own_input(first);
+                case_check("", 1e-6);
+            }
+}
+
 static void moving(void **state) {
     (void)state;
     static const int64_t perms[][4] = {{0, 2, 1, 3}, {3, 2, 1, 0}, {0, 1, 2, 3}, {1, 0, 3, 2}};
@@ -396,7 +414,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutions),     cmocka_unit_test(automatic_padding),     cmocka_unit_test(post_ops),
         cmocka_unit_test(products),         cmocka_unit_test(pools),                 cmocka_unit_test(norms),
-        cmocka_unit_test(elements),         cmocka_unit_test(moving),                cmocka_unit_test(memory_has_a_cap),
+        cmocka_unit_test(elements),         cmocka_unit_test(repeated_over_own_layouts),
+        cmocka_unit_test(moving),                cmocka_unit_test(memory_has_a_cap),
         cmocka_unit_test(says_no_quietly),  cmocka_unit_test(winograd_is_asked_for), cmocka_unit_test(bytes_repeat),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);

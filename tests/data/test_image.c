@@ -1,5 +1,5 @@
-/* tests/data/test_image.c - decoding, colours, resizing and cropping, against values worked out by hand; corrupt and odd
- * images. What Pillow makes of the same files is compared by tests/interop/test_data.py, which drives this program:
+/* tests/data/test_image.c - decoding, colours, resizing and cropping, against values worked out by hand; corrupt and
+ * odd images. What Pillow makes of the same files is compared by tests/interop/test_data.py, which drives this program:
  *
  * data_test_image KIND PATH OUT [KEY=VALUE ...]   writes OUT.images.npy and OUT.labels.npy: all of a set in one batch
  */
@@ -144,7 +144,8 @@ static void wide(void **state) {
     pare_resize_room_free(&room);
 
     /* headers alone: 30000x30000 */
-    static const unsigned char big[] = "\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x75\x30\0\0\x75\x30\x08\x02\0\0\0\xe1\x30\x0b\x29";
+    static const unsigned char big[] =
+        "\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x75\x30\0\0\x75\x30\x08\x02\0\0\0\xe1\x30\x0b\x29";
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
     pare_status st = pare_image_decode(big, sizeof big - 1, "big.png", d, &im);
     assert_true(st == PARE_EUNSUPPORTED || st == PARE_EINVAL);
@@ -163,7 +164,7 @@ static void resizing(void **state) {
     /* half: the triangle reaches 2 pixels: weights 1/8 3/8 3/8 1/8, cut and renormalised at the edges */
     pare_window w = {2, 1, 0, 0, 2, 1};
     assert_int_equal(pare_image_resize(&in, &w, "x", NULL, &room, &out), PARE_OK);
-    assert_int_equal(out.pixels[0], 71); /* (3*0 + 3*100 + 1*200) / 7 = 71.4 */
+    assert_int_equal(out.pixels[0], 71);  /* (3*0 + 3*100 + 1*200) / 7 = 71.4 */
     assert_int_equal(out.pixels[1], 117); /* (100 + 3*200 + 3*40) / 7 = 117.1 */
     /* a window that reaches over the edges: black there */
     w = (pare_window){4, 1, -1, -1, 6, 3};
@@ -182,8 +183,7 @@ static void resizing(void **state) {
     assert_int_equal(pare_image_resize(&src, &w, "x", NULL, &room, &all), PARE_OK);
     w = (pare_window){31, 23, 5, 6, 10, 11};
     assert_int_equal(pare_image_resize(&src, &w, "x", NULL, &room, &out), PARE_OK);
-    for (int y = 0; y < 11; y++)
-        assert_memory_equal(out.pixels + y * 30, all.pixels + ((y + 6) * 31 + 5) * 3, 30);
+    for (int y = 0; y < 11; y++) assert_memory_equal(out.pixels + y * 30, all.pixels + ((y + 6) * 31 + 5) * 3, 30);
     pare_image_free(&out);
     pare_image_free(&all);
     pare_resize_room_free(&room);

@@ -15,8 +15,9 @@ static const pare_data_preprocess none = {0};
 static void make_idx(const char *prefix, unsigned n, unsigned h, unsigned w, int gz, int wrong_count, int extra) {
     size_t size = 16 + (size_t)n * h * w + 1;
     unsigned char *p = calloc(1, size), label[8 + 256] = {0, 0, 8, 1, 0, 0, 0, (unsigned char)n};
-    memcpy(p, (unsigned char[]){0, 0, 8, 3, 0, 0, 0, (unsigned char)(n + (unsigned)wrong_count), 0, 0, 0,
-                                (unsigned char)h, 0, 0, 0, (unsigned char)w},
+    memcpy(p,
+           (unsigned char[]){0, 0, 8, 3, 0, 0, 0, (unsigned char)(n + (unsigned)wrong_count), 0, 0, 0, (unsigned char)h,
+                             0, 0, 0, (unsigned char)w},
            16);
     for (unsigned i = 0; i < n; i++) {
         p[16 + i * h * w] = (unsigned char)i;
@@ -108,8 +109,8 @@ static void idx_bad(void **state) {
 
 static void fashion(void **state) {
     (void)state;
-    pare_data_source src = {.kind = PARE_DATA_IDX, .path = "/usr/share/datasets/fashion-mnist/t10k", .take = 100,
-                            .seed = 7};
+    pare_data_source src = {
+        .kind = PARE_DATA_IDX, .path = "/usr/share/datasets/fashion-mnist/t10k", .take = 100, .seed = 7};
     if (pare_path_what("/usr/share/datasets/fashion-mnist") != PARE_PATH_DIR) skip();
     pare_data *set = open_good(&src, NULL);
     assert_int_equal(pare_data_classes(set), 10);
@@ -336,8 +337,7 @@ static void tensors(void **state) {
     pre.layout = PARE_LAYOUT_NHWC;
     pare_reader *r = reader_good(set, &pre, &nhwc, 2);
     pare_batch b = next_good(r);
-    assert_memory_equal(pare_array_data(b.images),
-                        ((float[]){0, .5f, 1, .5f, 1, 1.5f, 3, 3.5f, 4, 3.5f, 4, 4.5f}), 48);
+    assert_memory_equal(pare_array_data(b.images), ((float[]){0, .5f, 1, .5f, 1, 1.5f, 3, 3.5f, 4, 3.5f, 4, 4.5f}), 48);
     pare_batch_free(&b);
     pare_reader_close(r);
     pare_data_free(set);
@@ -383,9 +383,9 @@ static void randoms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(idx),     cmocka_unit_test(idx_bad), cmocka_unit_test(fashion), cmocka_unit_test(cifar),
-        cmocka_unit_test(folders), cmocka_unit_test(lists),   cmocka_unit_test(arrays),  cmocka_unit_test(tensors),
-        cmocka_unit_test(randoms),
+        cmocka_unit_test(idx),    cmocka_unit_test(idx_bad), cmocka_unit_test(fashion),
+        cmocka_unit_test(cifar),  cmocka_unit_test(folders), cmocka_unit_test(lists),
+        cmocka_unit_test(arrays), cmocka_unit_test(tensors), cmocka_unit_test(randoms),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);
 }

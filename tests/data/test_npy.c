@@ -109,8 +109,9 @@ static void refuses(void **state) {
 static void round_trip(void **state) {
     (void)state;
     pare_diags *d = pare_diags_new(PARE_DIAG_HUMAN, stderr);
-    static const uint32_t dtypes[] = {PARE_FLOAT, PARE_DOUBLE, PARE_FLOAT16, PARE_BOOL,   PARE_INT8,      PARE_UINT8,     PARE_INT16,
-                                      PARE_UINT16, PARE_INT32, PARE_UINT32,  PARE_INT64,  PARE_UINT64,    PARE_COMPLEX64, PARE_COMPLEX128};
+    static const uint32_t dtypes[] = {PARE_FLOAT, PARE_DOUBLE, PARE_FLOAT16,   PARE_BOOL,      PARE_INT8,
+                                      PARE_UINT8, PARE_INT16,  PARE_UINT16,    PARE_INT32,     PARE_UINT32,
+                                      PARE_INT64, PARE_UINT64, PARE_COMPLEX64, PARE_COMPLEX128};
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
         int64_t dims[3] = {2, 1, 3};
         pare_array *a = pare_array_new(dtypes[i], 3, dims), *b;
@@ -203,11 +204,8 @@ static void zipped(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads),
-        cmocka_unit_test(refuses),
-        cmocka_unit_test(round_trip),
-        cmocka_unit_test(widens),
-        cmocka_unit_test(zipped),
+        cmocka_unit_test(reads),  cmocka_unit_test(refuses), cmocka_unit_test(round_trip),
+        cmocka_unit_test(widens), cmocka_unit_test(zipped),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);
 }

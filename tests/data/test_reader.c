@@ -1,4 +1,5 @@
-/* tests/data/test_reader.c - which samples come, in what order and shape; what can't fit a model; images that are broken. */
+/* tests/data/test_reader.c - which samples come, in what order and shape; what can't fit a model; images that are
+ * broken. */
 #define _DEFAULT_SOURCE
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,8 @@ static const pare_data_preprocess none = {0};
 
 /* 90 samples of one number each, their own; labels: 60 of 0, then 20 of 1, then 10 of 2. */
 static void make_numbers(void) {
-    pare_array *x = pare_array_new(PARE_FLOAT, 2, (int64_t[]){90, 1}), *y = pare_array_new(PARE_INT64, 1, (int64_t[]){90});
+    pare_array *x = pare_array_new(PARE_FLOAT, 2, (int64_t[]){90, 1}),
+               *y = pare_array_new(PARE_INT64, 1, (int64_t[]){90});
     for (int i = 0; i < 90; i++) {
         ((float *)pare_array_data_mut(x))[i] = (float)i;
         ((int64_t *)pare_array_data_mut(y))[i] = i < 60 ? 0 : i < 80 ? 1 : 2;
@@ -39,8 +41,9 @@ static uint64_t read_all(const pare_data *set, const pare_reader_opts *o, float 
         assert_true(b.n <= o->batch);
         memcpy(to + n, pare_array_data(b.images), b.n * sizeof *to);
         for (uint64_t i = 0; i < b.n; i++)
-            assert_int_equal(((const int64_t *)pare_array_data(b.labels))[i],
-                             to[n + i] < 60 ? 0 : to[n + i] < 80 ? 1 : 2);
+            assert_int_equal(((const int64_t *)pare_array_data(b.labels))[i], to[n + i] < 60   ? 0
+                                                                              : to[n + i] < 80 ? 1
+                                                                                               : 2);
         n += b.n;
         pare_batch_free(&b);
     }
@@ -244,8 +247,9 @@ static void fits(void **state) {
     pare_data_source src = {.kind = PARE_DATA_FLAT, .path = in_tmp("s")};
     pare_data *set = open_good(&src, NULL);
     pare_data_target nchw = {PARE_FLOAT, 4, {-1, 3, 4, 4}}, nhwc = {PARE_FLOAT, 4, {-1, 4, 4, 3}},
-                     u8 = {PARE_UINT8, 4, {-1, 1, 4, 4}}, flat = {PARE_FLOAT, 2, {-1, 48}}, tokens = {PARE_INT64, 2, {-1, 48}},
-                     wide = {PARE_FLOAT, 4, {-1, 64, 4, 4}}, open = {PARE_FLOAT, 4, {-1, 3, -1, -1}};
+                     u8 = {PARE_UINT8, 4, {-1, 1, 4, 4}}, flat = {PARE_FLOAT, 2, {-1, 48}},
+                     tokens = {PARE_INT64, 2, {-1, 48}}, wide = {PARE_FLOAT, 4, {-1, 64, 4, 4}},
+                     open = {PARE_FLOAT, 4, {-1, 3, -1, -1}};
     pare_data_preprocess pre = {.resize = 4, .crop_height = 4, .crop_width = 4}, q;
 
     pare_reader *r = reader_good(set, &pre, &nchw, 2);
@@ -357,8 +361,8 @@ static void ends_early(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(take),   cmocka_unit_test(split), cmocka_unit_test(shuffle),
-        cmocka_unit_test(broken), cmocka_unit_test(fits),  cmocka_unit_test(order_and_scale),
+        cmocka_unit_test(take),       cmocka_unit_test(split), cmocka_unit_test(shuffle),
+        cmocka_unit_test(broken),     cmocka_unit_test(fits),  cmocka_unit_test(order_and_scale),
         cmocka_unit_test(ends_early),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);

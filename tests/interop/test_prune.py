@@ -361,6 +361,27 @@ def subgraphs():
     same(Run(model, {"sparsity": 0.8, "scope": "global"}), model, want, "subgraphs, global")
 
 
+def one_name_twice():
+    """Both branches have a weight called inner: each has a mask of its own, from run to run."""
+    a, b = floats(4, 4, 3, 3), floats(4, 4, 3, 3)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 8, 8])
+    cond = helper.make_tensor_value_info("cond", TensorProto.BOOL, [])
+    result = lambda n: [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * 4)]
+    side = lambda name, w: helper.make_graph([helper.make_node("Conv", ["x", "inner"], [name], name=name + "-conv")], name,
+                                             [], result(name), [tensor("inner", w)])
+    g = helper.make_graph([helper.make_node("If", ["cond"], ["y"], then_branch=side("t", a), else_branch=side("e", b))],
+                          "g", [x, cond], result("y"))
+    model = helper.make_model(g, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    masked = lambda run: next((json.loads(p.value) for p in run.model.metadata_props if p.key == "ai.pare.masked"), None)
+    first = Run(model, {"sparsity": 0.5, "include": ["t-conv"]})
+    expect(first.rc == 0 and masked(first) == ["inner@1"], f"one of two is masked: {masked(first)}")
+    second = Run(first.model, {"sparsity": 0.5, "include": ["e-conv"]})
+    expect(second.rc == 0 and masked(second) == ["inner@1", "inner@2"], f"then the other: {masked(second)}")
+    bare = Run(second.model, {"sparsity": 0.5, "include": ["t-conv"], "masks": "bake"})
+    expect(bare.rc == 0 and masked(bare) == ["inner@2"], f"and the first no more: {masked(bare)}")
+
+
 def odd_names():
     names = ["a/b:c d", "w[0]*", "w[1]", "gewicht_ü", "re:x", "\"quoted\"", "Conv#9", "tab\there", "a\\b", "{b}", "日本"]
     g = Graph()
@@ -617,7 +638,7 @@ def real_network():
 
 
 def main():
-    cases = [every_float, big_tensor, behind_nodes, behind_quantization, shared, subgraphs, odd_names, selection,
+    cases = [every_float, big_tensor, behind_nodes, behind_quantization, shared, subgraphs, one_name_twice, odd_names, selection,
              overrides, pools, patterns, random, masks, says, wrong]
     for case in cases:
         if len(sys.argv) < 2 or case.__name__ in sys.argv[1:]:

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "model/edit.h"
+#include "model/find_tensor.h"
 
 /* input -> Relu -> a -> Add(a, w) -> b -> Relu -> out */
 static pare_model *small_model(void) {
@@ -121,7 +122,7 @@ static void test_sorts(void **state) {
 static void test_clone_shares_until_written(void **state) {
     (void)state;
     pare_model *m = small_model(), *k = pare_model_clone(m);
-    pare_tensor *a = pare_model_find_tensor(m, "w"), *b = pare_model_find_tensor(k, "w");
+    pare_tensor *a = find_tensor(m, "w"), *b = find_tensor(k, "w");
     assert_ptr_equal(a->blob, b->blob);
     assert_int_equal(a->id, b->id);
     float *w;
@@ -149,7 +150,7 @@ static void test_clone_shares_until_written(void **state) {
 static void test_retype_overflow(void **state) {
     (void)state;
     pare_model *m = small_model();
-    uint32_t id = pare_model_find_tensor(m, "w")->id;
+    uint32_t id = find_tensor(m, "w")->id;
     int64_t huge[] = {INT64_MAX, 4}, negative[] = {-1}, one[] = {1, 3};
     assert_false(pare_tensor_retype(m, id, PARE_FLOAT, 2, huge));
     assert_false(pare_tensor_retype(m, id, PARE_FLOAT, 1, negative));

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "model/onnx_parts.h"
 #include "model/infer.h"
 #include "model/onnx.h"
 
@@ -473,7 +474,7 @@ static void declare(pare_model *m, const char *name, const char *type) {
     pare_dim dims[8];
     int32_t ndim = type[1] == '?' ? -1 : gm_dims(m, type + 2, dims);
     pare_value_type_set(m, v->id, gm_dtype(type[0]), ndim, dims);
-    v->info = pare_onnx_value_info(m, v);
+    v->info = pare_onnx_info_bytes(&m->arena, v);
     assert_true(v->info.len > 0);
     v->info_stale = false;
     v->declared = true;

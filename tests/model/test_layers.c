@@ -9,9 +9,10 @@
 #include "model/layers.h"
 
 #include "graph_make.h"
+#include "model/find_tensor.h"
 
 static pare_const const_of(pare_model *m, const char *name) { return pare_const_of(m, gm_find(m, name)); }
-static uint32_t tensor(const pare_model *m, const char *name) { return pare_model_find_tensor(m, name)->id; }
+static uint32_t tensor(const pare_model *m, const char *name) { return find_tensor(m, name)->id; }
 
 /* ---- constants ---- */
 

@@ -11,6 +11,7 @@
 #include "model/edit.h"
 #include "model/onnx.h"
 #include "model/onnx_make.h"
+#include "model/find_tensor.h"
 
 static pare_model *read_ok(msg m) {
     pare_diags *d = pare_diags_new(PARE_DIAG_HUMAN, stderr);
@@ -124,7 +125,7 @@ static void expect_tensor(msg t, int dtype, int64_t count, const void *bytes, si
     msg g = graph_add();
     msg_sub(&g, 5, t);
     pare_model *m = read_ok(model(g));
-    pare_tensor *got = pare_model_find_tensor(m, "t");
+    pare_tensor *got = find_tensor(m, "t");
     assert_non_null(got);
     assert_int_equal(got->dtype, dtype);
     assert_int_equal(got->count, count);
@@ -206,7 +207,7 @@ static void test_empty_scalar_string(void **state) {
     msg_bytes(&s, 6, "t\0o", 3);
     msg_sub(&g, 5, s);
     pare_model *m = read_ok(model(g));
-    pare_tensor *got = pare_model_find_tensor(m, "t");
+    pare_tensor *got = find_tensor(m, "t");
     assert_null(got->blob);
     assert_int_equal(got->strings[0].len, 3);
     assert_int_equal(got->strings[1].len, 3);
@@ -439,8 +440,8 @@ static void test_mapped_and_external(void **state) {
     pare_model *m = NULL;
     assert_int_equal(pare_onnx_read(path, d, &m), PARE_OK);
     assert_string_equal(m->path, path);
-    pare_tensor *w = pare_model_find_tensor(m, "w"), *a = pare_model_find_tensor(m, "a"),
-                *bb = pare_model_find_tensor(m, "b");
+    pare_tensor *w = find_tensor(m, "w"), *a = find_tensor(m, "a"),
+                *bb = find_tensor(m, "b");
     assert_ptr_equal(w->blob->file, m->file); /* mapped, not copied */
     assert_false(w->was_external);
     assert_true(a->was_external && bb->was_external);

@@ -10,9 +10,12 @@
 
 #include "base/hash.h"
 #include "base/tmpdir.h"
+#include "model/onnx_parts.h"
 #include "model/edit.h"
 #include "model/onnx.h"
 #include "model/onnx_make.h"
+#include "model/find_tensor.h"
+#include "base/sha256_of.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -172,7 +175,7 @@ static void test_dtypes(void **state) {
     for (int t = 1; t < PARE_DTYPE_COUNT; t++) {
         if (t == PARE_STRING) continue;
         snprintf(name, sizeof name, "t%d", t);
-        const pare_tensor *a = pare_model_find_tensor(m, name), *b = pare_model_find_tensor(back, name);
+        const pare_tensor *a = find_tensor(m, name), *b = find_tensor(back, name);
         assert_int_equal(b->dtype, t);
         assert_int_equal(a->blob->len, b->blob->len);
         assert_memory_equal(a->blob->data, b->blob->data, a->blob->len);
@@ -193,7 +196,7 @@ static void test_infos(void **state) {
     msg_sub(&g, 1, node("Neg", "h", "unknown"));
     pare_model *m = read_msg(model(g));
     uint32_t h = pare_graph_find(m, 1, "h");
-    pare_bytes same = pare_onnx_value_info(m, pare_model_value(m, h));
+    pare_bytes same = pare_onnx_info_bytes(&m->arena, pare_model_value(m, h));
     assert_ptr_equal(same.data, pare_model_value(m, h)->info.data);
     pare_dim to[2] = {{5, NULL}, {-1, "K"}};
     pare_value_type_set(m, h, PARE_FLOAT16, 2, to);
@@ -292,7 +295,7 @@ static void test_options(void **state) {
     pare_onnx_write_opts o = {.sha256 = hex, .also = {to_msg, &also}, .bytes = &bytes};
     assert_int_equal(pare_onnx_write(m, in_tmp("o.onnx"), &o, NULL), PARE_OK);
     char *text = get_file(in_tmp("o.onnx"), &n);
-    pare_sha256_of(text, n, want);
+    sha256_of(text, n, want);
     assert_string_equal(hex, want);
     assert_int_equal(bytes, n);
     assert_int_equal(also.n, n);
@@ -326,7 +329,7 @@ static void test_external(void **state) {
     assert_int_equal(data_size, 3 * 4096 + sizeof big); /* two tensors on page boundaries, 12,000 bytes each */
     pare_model_free(m);
     m = read_file(in_tmp("e.onnx"));
-    pare_tensor *t = pare_model_find_tensor(m, "big2"), *w = pare_model_find_tensor(m, "w");
+    pare_tensor *t = find_tensor(m, "big2"), *w = find_tensor(m, "w");
     assert_true(t->was_external);
     assert_false(w->was_external); /* small */
     assert_memory_equal(t->blob->data, big, sizeof big);
@@ -336,8 +339,8 @@ static void test_external(void **state) {
     assert_memory_equal(t->blob->data, big, sizeof big);
     pare_model_free(m);
     m = read_file(in_tmp("e.onnx"));
-    assert_false(pare_model_find_tensor(m, "big2")->was_external);
-    assert_memory_equal(pare_model_find_tensor(m, "big2")->blob->data, big, sizeof big);
+    assert_false(find_tensor(m, "big2")->was_external);
+    assert_memory_equal(find_tensor(m, "big2")->blob->data, big, sizeof big);
     pare_model_free(m);
 }
 

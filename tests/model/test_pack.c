@@ -9,6 +9,7 @@
 #include "model/edit.h"
 #include "model/onnx.h"
 #include "model/pack.h"
+#include "model/find_tensor.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -89,7 +90,7 @@ static pare_model *one_weight(uint32_t dtype, int64_t n, double share) {
 static pare_tensor *weight(pare_model *m, size_t i) {
     char name[32];
     snprintf(name, sizeof name, "layer%zu.weight", i);
-    return pare_model_find_tensor(m, name);
+    return find_tensor(m, name);
 }
 
 static const pare_node *maker(pare_model *m, const char *name) {
@@ -348,7 +349,7 @@ static pare_model *packed_mask(void) { return packed(PARE_FLOAT, 10007, 0.6); }
 static pare_tensor *part(pare_model *m, const char *name) {
     char full[64];
     snprintf(full, sizeof full, KEY "/%s", name);
-    pare_tensor *t = pare_model_find_tensor(m, full);
+    pare_tensor *t = find_tensor(m, full);
     assert_non_null(t);
     return t;
 }

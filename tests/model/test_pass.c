@@ -7,6 +7,7 @@
 
 #include "model/pass.h"
 #include "plugin/small_model.h"
+#include "model/find_tensor.h"
 
 static uint64_t run(pare_model *m, const char *name) {
     uint64_t n = 0;
@@ -30,9 +31,9 @@ static void dead_chains_go(void **state) {
     node1(m, 1, "Relu", "chain_end", node1(m, 1, "Add", "chain", c, w, 0, "chain_1"), 0, 0, "chain_2");
     /* dead, chain, chain_end; spare, chain.weight */
     assert_int_equal(run(m, "remove_dead"), 5);
-    assert_null(pare_model_find_tensor(m, "spare"));
-    assert_null(pare_model_find_tensor(m, "chain.weight"));
-    assert_non_null(pare_model_find_tensor(m, "shared.weight")); /* captured by a branch alone */
+    assert_null(find_tensor(m, "spare"));
+    assert_null(find_tensor(m, "chain.weight"));
+    assert_non_null(find_tensor(m, "shared.weight")); /* captured by a branch alone */
     assert_int_equal(run(m, "remove_dead"), 0);
     pare_model_free(m);
 }
@@ -46,9 +47,9 @@ static void dead_branches_go(void **state) {
     g->outputs.len = 2;
     /* dead, choose; spare, shared.weight, flag */
     assert_int_equal(run(m, "remove_dead"), 5);
-    assert_null(pare_model_find_tensor(m, "shared.weight"));
-    assert_null(pare_model_find_tensor(m, "own.weight"));
-    assert_non_null(pare_model_find_tensor(m, "conv.weight"));
+    assert_null(find_tensor(m, "shared.weight"));
+    assert_null(find_tensor(m, "own.weight"));
+    assert_non_null(find_tensor(m, "conv.weight"));
     pare_model_free(m);
 }
 
@@ -68,7 +69,7 @@ static void what_may_be_needed_stays(void **state) {
     g->extra = (pare_bytes){doc, sizeof doc - 1};
     m->has_training_info = true; /* which may name initializers */
     assert_int_equal(run(m, "remove_dead"), 1);
-    assert_non_null(pare_model_find_tensor(m, "spare"));
+    assert_non_null(find_tensor(m, "spare"));
     m->has_training_info = false;
     uint32_t spare = pare_graph_find(m, 1, "spare");
     pare_graph_input_add(m, 1, spare); /* the default of an input */

@@ -11,6 +11,7 @@
 #include "model/edit.h"
 #include "model/pickle_text.h"
 #include "model/weights.h"
+#include "model/find_tensor.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -386,7 +387,7 @@ static pare_model *narrow_model(int64_t classes) {
 
 static float model_at(pare_model *m, const char *name, size_t i) {
     const void *p;
-    assert_int_equal(pare_tensor_read(pare_model_find_tensor(m, name), NULL, &p), PARE_OK);
+    assert_int_equal(pare_tensor_read(find_tensor(m, name), NULL, &p), PARE_OK);
     return ((const float *)p)[i];
 }
 
@@ -424,7 +425,7 @@ static void apply_f16(void **state) {
     add_tensor(m, "w", PARE_FLOAT, 1, (int64_t[]){11});
     assert_int_equal(pare_weights_apply(w, "f16.safetensors", m, NULL, 0, NULL), PARE_OK);
     const void *p;
-    assert_int_equal(pare_tensor_read(pare_model_find_tensor(m, "w"), NULL, &p), PARE_OK);
+    assert_int_equal(pare_tensor_read(find_tensor(m, "w"), NULL, &p), PARE_OK);
     const float *got = p;
     assert_memory_equal(got, want, sizeof want);
     assert_true(got[8] > 3.4e38f && got[9] < -3.4e38f && got[10] != got[10]);

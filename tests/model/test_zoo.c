@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "model/edit.h"
 #include "model/zoo.h"
+#include "model/find_tensor.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -64,7 +65,7 @@ static void hash(pare_model *m, char hex[PARE_SHA256_HEX]) {
 }
 
 static const float *floats(pare_model *m, const char *name, uint64_t *n) {
-    pare_tensor *t = pare_model_find_tensor(m, name);
+    pare_tensor *t = find_tensor(m, name);
     const void *p = NULL;
     assert_non_null(t);
     assert_int_equal(pare_tensor_read(t, NULL, &p), PARE_OK);
@@ -169,9 +170,9 @@ static void graph(void **state) {
     m = build("resnet18", 10, 1, 28, CIFAR, 1);
     assert_null(find_node(m, "maxpool"));
     assert_int_equal(find_node(m, "conv1")->n_in, 2);
-    assert_int_equal(pare_model_find_tensor(m, "conv1.weight")->dims[2], 3);
-    assert_int_equal(pare_model_find_tensor(m, "conv1.weight")->dims[1], 1);
-    assert_int_equal(pare_model_find_tensor(m, "fc.weight")->dims[0], 10);
+    assert_int_equal(find_tensor(m, "conv1.weight")->dims[2], 3);
+    assert_int_equal(find_tensor(m, "conv1.weight")->dims[1], 1);
+    assert_int_equal(find_tensor(m, "fc.weight")->dims[0], 10);
     pare_model_free(m);
     m = build("resnet18", 10, 1, 28, SMALL, 1);
     assert_non_null(find_node(m, "maxpool"));

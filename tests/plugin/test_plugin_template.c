@@ -10,6 +10,7 @@
 #include "plugin/plugin.h"
 #include "plugin/small_model.h"
 #include "plugin/step.h"
+#include "model/find_tensor.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -80,7 +81,7 @@ static void builds_and_runs(void **state) {
     } want[] = {{"fc.weight", 0.5f}, {"conv.weight", 0.5f}, {"t.weight", 1}, {"own.weight", 1}, {"fc.bias", 1}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         const void *a, *b;
-        pare_tensor *x = pare_model_find_tensor(in, want[i].name), *y = pare_model_find_tensor(out, want[i].name);
+        pare_tensor *x = find_tensor(in, want[i].name), *y = find_tensor(out, want[i].name);
         assert_int_equal(pare_tensor_read(x, NULL, &a), PARE_OK);
         assert_int_equal(pare_tensor_read(y, NULL, &b), PARE_OK);
         for (uint64_t k = 0; k < x->count; k++)

@@ -10,6 +10,7 @@
 #include "plugin/plugin.h"
 #include "plugin/small_model.h"
 #include "plugin/step.h"
+#include "model/find_tensor.h"
 
 #include <stdio.h>
 
@@ -115,9 +116,9 @@ static void edits_become_the_result(void **state) {
     assert_int_equal(pare_model_opset(m, ""), 18);
     assert_int_equal(pare_model_opset(m, "com.example"), 3);
     assert_string_equal(pare_model_meta(m, "edited"), "yes");
-    assert_null(pare_model_find_tensor(m, "tried"));
-    assert_null(pare_model_find_tensor(m, "later"));
-    assert_non_null(pare_model_find_tensor(m, "conv.weight_1"));
+    assert_null(find_tensor(m, "tried"));
+    assert_null(find_tensor(m, "later"));
+    assert_non_null(find_tensor(m, "conv.weight_1"));
     const pare_node *mul = node_called(m, "mul");
     size_t at[2] = {0}; /* the nodes are in order again */
     for (size_t i = 0; i < g->nodes.len; i++) {
@@ -188,12 +189,12 @@ static void cpp_plugin_works(void **state) {
     outcome o = run("test.cpp17", args);
     assert_int_equal(o.st, PARE_OK);
     const void *before, *after;
-    pare_tensor *a = pare_model_find_tensor(o.in, "fc.weight"), *b = pare_model_find_tensor(o.out, "fc.weight");
+    pare_tensor *a = find_tensor(o.in, "fc.weight"), *b = find_tensor(o.out, "fc.weight");
     assert_int_equal(pare_tensor_read(a, NULL, &before), PARE_OK);
     assert_int_equal(pare_tensor_read(b, NULL, &after), PARE_OK);
     for (uint64_t i = 0; i < a->count; i++) assert_true(((const float *)after)[i] == 2 * ((const float *)before)[i]);
-    pare_blob *shared = pare_model_find_tensor(o.in, "conv.weight")->blob; /* what was not written is not copied */
-    assert_ptr_equal(shared, pare_model_find_tensor(o.out, "conv.weight")->blob);
+    pare_blob *shared = find_tensor(o.in, "conv.weight")->blob; /* what was not written is not copied */
+    assert_ptr_equal(shared, find_tensor(o.out, "conv.weight")->blob);
     done(&o);
     args[1].u.s = "nothing";
     o = run("test.cpp17", args);
