@@ -13,7 +13,7 @@
 /* ---- how samples become input ---- */
 
 typedef enum { PARE_ORDER_RGB, PARE_ORDER_BGR } pare_color_order;
-typedef enum { PARE_LAYOUT_AUTO, PARE_LAYOUT_NCHW, PARE_LAYOUT_NHWC } pare_layout;
+typedef enum { PARE_DATA_LAYOUT_AUTO, PARE_DATA_LAYOUT_NCHW, PARE_DATA_LAYOUT_NHWC } pare_data_layout;
 enum { PARE_DATA_CHANNELS = 16 };
 
 /* In this order: to `channels`, resize, centre crop, order, scale, mean, std. Zero-initialise: pixels of 8 bits become
@@ -27,8 +27,14 @@ typedef struct pare_data_preprocess {
     uint32_t crop_height, crop_width;     /* 0: none. What the image lacks is filled with 0 before scaling */
     uint32_t channels;                    /* 1 or 3 for colour conversion; 0: the model's, else the data's */
     pare_color_order order;
-    pare_layout layout; /* AUTO: by where the model's input has its channels, else NCHW */
+    pare_data_layout layout; /* AUTO: by where the model's input has its channels, else NCHW */
 } pare_data_preprocess;
+
+/* As JSON on one line, only what is set, by the names and in the forms that the pipeline file has: mean, std, scale,
+ * resize (a number, or [height, width]), crop ([height, width]), channels, order, layout. For a model's metadata. */
+void pare_data_preprocess_print(const pare_data_preprocess *p, pare_sb *out);
+/* Reads it back; crop may be one number. `name` is for messages. PARE_EINVAL (reported) names the key. */
+pare_status pare_data_preprocess_parse(const char *json, const char *name, pare_diags *d, pare_data_preprocess *out);
 
 /* What the model's first input takes. ndim 0: nothing is known. */
 typedef struct pare_data_target {
@@ -65,7 +71,7 @@ typedef struct pare_data_source {
                               may be absent) */
     const char *images;    /* in .npz and safetensors the array's name; NULL: "images" */
     const char *part;      /* CIFAR folders: "train" (NULL) or "test" */
-    pare_layout layout;    /* of arrays with 4 dims; AUTO: by where 1, 3 or 4 channels can be */
+    pare_data_layout layout;    /* of arrays with 4 dims; AUTO: by where 1, 3 or 4 channels can be */
     uint64_t count;        /* RANDOM */
     uint32_t classes;      /* labels must be below it; 0: any */
     const pare_data *from; /* FROM; must not be freed before open returns (its files are shared) */

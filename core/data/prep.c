@@ -14,7 +14,7 @@ static bool channels_like(int64_t n, uint32_t own) { return n == 1 || n == 3 || 
 static uint32_t own_channels(const pare_store *s) {
     if (s->kind == STORE_FILES) return 0;
     if (s->ndim == 2) return 1;
-    return (uint32_t)(s->layout == PARE_LAYOUT_NCHW ? s->dims[0] : s->dims[2]);
+    return (uint32_t)(s->layout == PARE_DATA_LAYOUT_NCHW ? s->dims[0] : s->dims[2]);
 }
 
 static pare_status bad(const pare_prep *p, pare_diags *d, const char *code, const char *hint, const char *fmt, ...)
@@ -89,8 +89,8 @@ static pare_status image_dims(pare_prep *p, pare_diags *d) {
 static pare_status settle_layout(pare_prep *p, pare_diags *d) {
     const pare_data_target *t = &p->target;
     uint32_t own = own_channels(p->store);
-    p->nhwc = p->pre.layout == PARE_LAYOUT_NHWC;
-    if (t->ndim == 4 && p->pre.layout == PARE_LAYOUT_AUTO)
+    p->nhwc = p->pre.layout == PARE_DATA_LAYOUT_NHWC;
+    if (t->ndim == 4 && p->pre.layout == PARE_DATA_LAYOUT_AUTO)
         p->nhwc = channels_like(t->dims[3], own) && !channels_like(t->dims[1], own);
     int64_t want = t->ndim == 4 ? t->dims[p->nhwc ? 3 : 1] : -1;
     uint32_t set = p->pre.channels;
@@ -100,7 +100,7 @@ static pare_status settle_layout(pare_prep *p, pare_diags *d) {
     bool free_choice = p->pixels && (!own || own == 1 || own == 3);
     if (p->channels != own && !(free_choice && (p->channels == 1 || p->channels == 3)))
         return bad(p, d, "data.channels",
-                   p->pre.layout == PARE_LAYOUT_AUTO ? "if the model takes its channels elsewhere, set layout" : NULL,
+                   p->pre.layout == PARE_DATA_LAYOUT_AUTO ? "if the model takes its channels elsewhere, set layout" : NULL,
                    own ? "images of %u channels can't be made of %u" : "images of %u channels are not made of files",
                    p->channels, own);
     if (p->pre.order == PARE_ORDER_BGR && p->channels == 2)
@@ -153,7 +153,7 @@ static pare_status open_pixels(pare_prep *p, pare_diags *d) {
     const pare_store *s = p->store;
     pare_window w;
     if (s->kind != STORE_FILES) {
-        bool nhwc = s->ndim == 3 && s->layout == PARE_LAYOUT_NHWC;
+        bool nhwc = s->ndim == 3 && s->layout == PARE_DATA_LAYOUT_NHWC;
         uint64_t h = (uint64_t)s->dims[s->ndim == 2 || nhwc ? 0 : 1],
                  wd = (uint64_t)s->dims[s->ndim == 2 || nhwc ? 1 : 2];
         st = pare_prep_window(q, wd, h, p->name, d, &w);
@@ -188,7 +188,7 @@ static pare_status open_array(pare_prep *p, pare_diags *d) {
     pare_status st = PARE_OK;
     if (s->image) {
         st = settle_layout(p, d);
-        bool nhwc = s->layout == PARE_LAYOUT_NHWC;
+        bool nhwc = s->layout == PARE_DATA_LAYOUT_NHWC;
         p->height = (uint64_t)s->dims[nhwc ? 0 : 1];
         p->width = (uint64_t)s->dims[nhwc ? 1 : 2];
         p->fixed = true;

@@ -16,7 +16,7 @@ void pare_prep_room_free(pare_prep_room *room) {
 static pare_status load_record(const pare_prep *p, uint64_t i, pare_diags *d, pare_image *im) {
     const pare_store *s = p->store;
     const unsigned char *from = pare_store_record(s, i);
-    bool planes = s->ndim == 3 && s->layout == PARE_LAYOUT_NCHW;
+    bool planes = s->ndim == 3 && s->layout == PARE_DATA_LAYOUT_NCHW;
     const int64_t *hw = s->dims + planes;
     uint32_t c = s->ndim == 2 ? 1 : (uint32_t)s->dims[planes ? 0 : 2];
     pare_status st = pare_image_size(im, (uint64_t)hw[1], (uint64_t)hw[0], c, p->name, d);
@@ -165,7 +165,7 @@ static void write_float_image(const pare_prep *p, const unsigned char *from, flo
     const pare_store *s = p->store;
     size_t n = (size_t)(p->width * p->height);
     uint32_t ch = p->channels;
-    bool planes = s->layout == PARE_LAYOUT_NCHW;
+    bool planes = s->layout == PARE_DATA_LAYOUT_NCHW;
     for (uint32_t c = 0; c < ch; c++) {
         uint32_t k = source_channel(p, c);
         for (size_t i = 0; i < n; i++)
@@ -178,7 +178,7 @@ static void write_float_image(const pare_prep *p, const unsigned char *from, flo
 static void move_image(const pare_prep *p, const unsigned char *from, unsigned char *to) {
     size_t n = (size_t)(p->width * p->height), size = pare_dtype_bits(p->dtype) / 8;
     uint32_t ch = p->channels;
-    bool planes = p->store->layout == PARE_LAYOUT_NCHW;
+    bool planes = p->store->layout == PARE_DATA_LAYOUT_NCHW;
     for (uint32_t c = 0; c < ch; c++) {
         uint32_t k = source_channel(p, c);
         for (size_t i = 0; i < n; i++)

@@ -78,7 +78,7 @@ pare_status pare_store_cifar(pare_store *s, const pare_data_source *src, pare_di
     s->dims[1] = s->dims[2] = 32;
     s->bytes = PIXELS;
     s->image = true;
-    s->layout = PARE_LAYOUT_NCHW;
+    s->layout = PARE_DATA_LAYOUT_NCHW;
     char *dir = NULL;
     if (pare_path_what(src->path) != PARE_PATH_DIR) {
         st = add_file(s, src->path, n_labels, d);

@@ -65,8 +65,8 @@ static pare_status size_of(pare_model *m, const pare_node *n, pare_array **out) 
 /* ---- running a node ---- */
 
 static bool is_random(const pare_node *n) {
-    static const char *const ops[] = {"Bernoulli",    "Multinomial",   "RandomNormal", "RandomNormalLike",
-                                      "RandomUniform", "RandomUniformLike"};
+    static const char *const ops[] = {"Bernoulli",        "Multinomial",   "RandomNormal",
+                                      "RandomNormalLike", "RandomUniform", "RandomUniformLike"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (strcmp(ops[i], n->op_type) == 0) return true;
     return strcmp(n->op_type, "Dropout") == 0;
@@ -144,8 +144,9 @@ static pare_status run_node(pare_session *s, pare_model *m, const pare_node *n, 
         st = b->run(kernel, in, to, scratch);
         if (!st) st = b->sync(dev->handle);
     }
-    if (st) st = pare_fail(d, st, "engine.fold", NULL, "%s node \"%s\" of constants can't be computed: %s", n->op_type,
-                           pare_engine_node_name(m, n), pare_status_text(st));
+    if (st)
+        st = pare_fail(d, st, "engine.fold", NULL, "%s node \"%s\" of constants can't be computed: %s", n->op_type,
+                       pare_engine_node_name(m, n), pare_status_text(st));
     goto done;
 none:
     if (!st) st = PARE_ENOTFOUND;
@@ -185,13 +186,47 @@ static pare_status fold_node(pare_session *s, pare_model *m, uint32_t node, pare
     return st == PARE_ENOTFOUND ? PARE_OK : st;
 }
 
+/* OneHot's depth may be of any number type; shapes follow from whole numbers alone. */
+static pare_status whole_depth(pare_model *m, pare_node *n, pare_diags *d, bool *changed) {
+    const pare_value *v = pare_node_is(n, "OneHot") && n->n_in > 1 ? pare_model_value(m, n->in[1]) : NULL;
+    pare_tensor *t = v ? pare_model_tensor(m, v->tensor) : NULL;
+    const void *data = NULL;
+    int64_t depth = 0;
+    *changed = false;
+    if (!t || t->count != 1 || t->dtype == PARE_INT64 || pare_tensor_read(t, NULL, &data) || !data) return PARE_OK;
+    if (t->dtype == PARE_FLOAT && *(const float *)data >= 0 && *(const float *)data <= 1e9f)
+        depth = (int64_t) * (const float *)data;
+    else if (t->dtype == PARE_DOUBLE && *(const double *)data >= 0 && *(const double *)data <= 1e9)
+        depth = (int64_t) * (const double *)data;
+    else if (t->dtype == PARE_INT32)
+        depth = *(const int32_t *)data;
+    else if (t->dtype == PARE_UINT8)
+        depth = *(const uint8_t *)data;
+    else if (t->dtype == PARE_INT8)
+        depth = *(const int8_t *)data;
+    else
+        return PARE_OK;
+    const char *name = pare_name_fresh(m, PARE_MAIN_GRAPH, "depth");
+    uint32_t to = pare_tensor_add(m, PARE_MAIN_GRAPH, name, PARE_INT64, 0, NULL), value = 0;
+    void *mine;
+    if (!to || pare_tensor_overwrite(pare_model_tensor(m, to), d, &mine)) return PARE_ENOMEM;
+    memcpy(mine, &depth, sizeof depth);
+    pare_map_get(&pare_model_graph(m, PARE_MAIN_GRAPH)->names, name, &value);
+    pare_value_type_set(m, value, PARE_INT64, 0, NULL);
+    pare_node_input_set(m, n->id, 1, value);
+    *changed = true;
+    return PARE_OK;
+}
+
 pare_status pare_engine_fold(pare_session *s, pare_model *m, pare_diags *d, uint64_t *changed) {
     const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);
     *changed = 0;
     for (size_t i = 0; i < g->nodes.len; i++) {
-        bool folded;
-        pare_status st = fold_node(s, m, g->nodes.data[i], d, &folded);
+        bool folded, whole;
+        pare_status st = whole_depth(m, pare_model_node(m, g->nodes.data[i]), d, &whole);
+        if (!st) st = fold_node(s, m, g->nodes.data[i], d, &folded);
         if (st) return st;
+        *changed += whole;
         if (folded) ++*changed, i--; /* the list moved up */
     }
     return PARE_OK;

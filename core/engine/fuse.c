@@ -75,7 +75,8 @@ static bool binary(pare_model *m, const pare_node *n, const pare_value *v, pare_
 static bool swish(pare_model *m, const pare_value *v, uint32_t *mul, uint32_t *sigmoid) {
     if (v->uses.len != 2) return false;
     for (size_t i = 0; i < 2; i++) {
-        const pare_node *a = pare_model_node(m, v->uses.data[i].node), *b = pare_model_node(m, v->uses.data[1 - i].node);
+        const pare_node *a = pare_model_node(m, v->uses.data[i].node),
+                        *b = pare_model_node(m, v->uses.data[1 - i].node);
         const pare_value *s = a->n_out == 1 ? pare_model_value(m, a->out[0]) : NULL;
         if (!pare_node_is(a, "Sigmoid") || !pare_node_is(b, "Mul") || b->n_in != 2 || !s) continue;
         if (s->uses.len != 1 || s->uses.data[0].node != b->id || s->is_output) continue;

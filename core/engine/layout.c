@@ -1,7 +1,7 @@
 /* engine/layout.c - one memory plan: who may write over whom, how long each buffer lives, where it lies. See parts.h.
  *
- * Greedy by size: large buffers first, each at the lowest offset where nothing alive at the same time lies (the method of
- * "Efficient Memory Management for Deep Neural Net Inference", arXiv:2001.03288). May use: parts.h.
+ * Greedy by size: large buffers first, each at the lowest offset where nothing alive at the same time lies (the method
+ * of "Efficient Memory Management for Deep Neural Net Inference", arXiv:2001.03288). May use: parts.h.
  */
 #include "engine/parts.h"
 

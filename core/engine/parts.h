@@ -1,7 +1,8 @@
 /* engine/parts.h - what the engine's own files share: devices, constants, plans, steps, the session.
  *
- * Is: private to core/engine. A session owns one or two devices and one lowered model; a plan is that model bound to one
- * set of input dims: a list of steps over buffers, laid out in one arena per device. May use: session.h, base, model.
+ * Is: private to core/engine. A session owns one or two devices and one lowered model; a plan is that model bound to
+ * one set of input dims: a list of steps over buffers, laid out in one arena per device. May use: session.h, base,
+ * model.
  */
 #ifndef PARE_ENGINE_PARTS_H
 #define PARE_ENGINE_PARTS_H
@@ -16,7 +17,7 @@ typedef struct pare_engine_device {
     pare_engine_backend use;
     void *handle;
     void *arena;
-    uint64_t arena_bytes; /* as allocated */
+    uint64_t arena_bytes;    /* as allocated */
     uint64_t constant_bytes; /* of all plans */
 } pare_engine_device;
 
@@ -51,13 +52,13 @@ typedef struct pare_buffer {
     uint32_t input;       /* INPUT */
     void *at;
     /* CONSTANT: what has to be made of which bytes */
-    pare_blob *blob;      /* the plan's reference: plain contents in host memory; NULL: none or empty */
-    uint32_t tensor;      /* of the session's model, 0: this plan's own */
+    pare_blob *blob; /* the plan's reference: plain contents in host memory; NULL: none or empty */
+    uint32_t tensor; /* of the session's model, 0: this plan's own */
     uint32_t slot;
     uint64_t version;
-    void *packer;         /* the kernel that packs it, or NULL */
+    void *packer; /* the kernel that packs it, or NULL */
     pare_layout layout;
-    bool on_host;         /* taken where it lies */
+    bool on_host; /* taken where it lies */
 } pare_buffer;
 
 typedef enum { PARE_STEP_RUN, PARE_STEP_TO_DEVICE, PARE_STEP_TO_HOST, PARE_STEP_SYNC } pare_step_kind;
@@ -77,10 +78,10 @@ typedef struct pare_step {
 
 /* How an output of the session comes out of a plan. */
 typedef struct pare_plan_output {
-    int32_t buffer;   /* plain; -1: see blob */
-    bool host;        /* the buffer is host memory */
-    pare_blob *blob;  /* a constant */
-    int32_t input;    /* >= 0: an input handed through */
+    int32_t buffer;  /* plain; -1: see blob */
+    bool host;       /* the buffer is host memory */
+    pare_blob *blob; /* a constant */
+    int32_t input;   /* >= 0: an input handed through */
     uint32_t dtype, ndim;
     int64_t dims[PARE_ARRAY_DIMS];
     uint64_t nbytes;
@@ -96,7 +97,7 @@ typedef struct pare_plan {
     struct {
         void *kernel;
         uint32_t device;
-    } *kernels;
+    } * kernels;
     size_t n_kernels, kernels_cap;
     pare_engine_constants own; /* constants of this plan alone */
     uint64_t arena[2], scratch[2], constants[2];
@@ -152,12 +153,13 @@ typedef struct pare_spec {
 } pare_spec;
 /* Plain layouts, dims as the values have them (all known); `extra` inputs behind the node's own are left absent.
  * PARE_EUNSUPPORTED (reported): an attribute that no kernel takes. */
-pare_status pare_spec_of(pare_arena *a, pare_model *m, const pare_node *n, uint32_t extra, pare_diags *d, pare_spec *out);
+pare_status pare_spec_of(pare_arena *a, pare_model *m, const pare_node *n, uint32_t extra, pare_diags *d,
+                         pare_spec *out);
 void pare_spec_operand(pare_arena *a, const pare_value *v, pare_operand *o); /* dtype, dims, plain layout */
 /* Does input `slot` of this op decide shapes (or say how, rather than what, to compute)? */
 bool pare_spec_host_slot(const pare_node *n, uint32_t slot);
-bool pare_value_known(const pare_value *v); /* dtype and all dims */
-const char *pare_value_text(pare_arena *a, const pare_value *v); /* "float32 [1, 3]" */
+bool pare_value_known(const pare_value *v);                           /* dtype and all dims */
+const char *pare_value_text(pare_arena *a, const pare_value *v);      /* "float32 [1, 3]" */
 const char *pare_engine_node_name(pare_model *m, const pare_node *n); /* its name, else its label */
 
 /* ---- fold.c: nodes run at planning time ---- */

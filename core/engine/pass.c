@@ -3,6 +3,7 @@
 
 #include "model/edit.h"
 #include "model/infer.h"
+#include "model/pass.h"
 
 #include <string.h>
 
@@ -57,17 +58,21 @@ void pare_pass_replace(pare_model *m, uint32_t from, uint32_t to) {
 
 pare_status pare_engine_passes(pare_model *m, pare_diags *d) {
     static const pare_engine_pass list[] = {
-        pare_pass_fold_batchnorm,
+        pare_pass_cancel_transposes, pare_pass_fold_pad, pare_pass_fold_batchnorm,
+        pare_pass_layernorm,         pare_pass_gelu,     pare_pass_matmul_add,
     };
+    const pare_pass *dead = pare_pass_find("remove_dead");
     enum { ROUNDS = 4 };
     for (int round = 0; round < ROUNDS; round++) {
         uint64_t any = 0;
         for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
             uint64_t changed = 0;
             pare_status st = list[i](m, d, &changed);
+            any += changed;
+            uint64_t gone;
+            if (!st && changed && dead) st = dead->run(m, d, &gone); /* what a pattern was made of, and its uses */
             if (!st && changed) st = pare_model_infer(m, d);
             if (st) return st;
-            any += changed;
         }
         if (!any) break;
     }

@@ -1,8 +1,8 @@
 /* engine/pass.h - the rewrites that make the engine's own copy of a model faster to run.
  *
  * Each is a file pass_NAME.c with a test of its own. They keep what the graph computes (up to rounding), its inputs and
- * outputs; the model is lowered to PARE_ENGINE_OPSET and its Constant nodes are initializers. Is not: clean-ups that any
- * technique may ask for (model/pass.h). May use: base, model.
+ * outputs; the model is lowered to PARE_ENGINE_OPSET and its Constant nodes are initializers. Is not: clean-ups that
+ * any technique may ask for (model/pass.h). May use: base, model.
  */
 #ifndef PARE_ENGINE_PASS_H
 #define PARE_ENGINE_PASS_H
@@ -13,6 +13,11 @@
 typedef pare_status (*pare_engine_pass)(pare_model *m, pare_diags *d, uint64_t *changed);
 
 pare_status pare_pass_fold_batchnorm(pare_model *m, pare_diags *d, uint64_t *changed);
+pare_status pare_pass_fold_pad(pare_model *m, pare_diags *d, uint64_t *changed);
+pare_status pare_pass_cancel_transposes(pare_model *m, pare_diags *d, uint64_t *changed);
+pare_status pare_pass_layernorm(pare_model *m, pare_diags *d, uint64_t *changed);
+pare_status pare_pass_gelu(pare_model *m, pare_diags *d, uint64_t *changed);
+pare_status pare_pass_matmul_add(pare_model *m, pare_diags *d, uint64_t *changed);
 
 /* All of them, in their order, each as often as it finds something (bounded). */
 pare_status pare_engine_passes(pare_model *m, pare_diags *d);

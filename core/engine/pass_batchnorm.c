@@ -39,7 +39,8 @@ static bool factors(const pare_model *m, const pare_node *bn, pare_diags *d, cha
 /* The output channel of weight element i. */
 typedef struct weight {
     pare_tensor *t;
-    size_t outer, inner, per_group, groups; /* dims: (outer, per_group, inner); channel = group(outer) * per_group + … */
+    size_t outer, inner, per_group,
+        groups; /* dims: (outer, per_group, inner); channel = group(outer) * per_group + … */
 } weight;
 
 static bool weight_of(const pare_model *m, const pare_node *n, weight *w) {

@@ -68,7 +68,8 @@ static bool counted_before(const pare_plan *p, size_t i) {
 static void count_constants(pare_session *s, pare_plan *p) {
     for (size_t i = 0; i < p->buffers.len; i++) {
         const pare_buffer *b = &p->buffers.data[i];
-        if (b->kind != PARE_BUFFER_CONSTANT || b->root != i || b->on_host || (s->memory && counted_before(p, i))) continue;
+        if (b->kind != PARE_BUFFER_CONSTANT || b->root != i || b->on_host || (s->memory && counted_before(p, i)))
+            continue;
         p->constants[b->device] += b->layout.nbytes;
     }
 }
@@ -222,8 +223,8 @@ static pare_status fetch(pare_session *s, pare_plan *p, pare_array *const *in, p
         }
         const pare_buffer *b = &p->buffers.data[o->buffer];
         const pare_engine_device *dev = &s->devices[b->device];
-        pare_status st = dev->use.backend->copy(dev->handle, to, p->buffers.data[b->root].at, got[i]->nbytes,
-                                                PARE_COPY_TO_HOST);
+        pare_status st =
+            dev->use.backend->copy(dev->handle, to, p->buffers.data[b->root].at, got[i]->nbytes, PARE_COPY_TO_HOST);
         if (st)
             return pare_fail(d, st, "engine.run", NULL, "the output \"%s\" can't be fetched: %s",
                              s->outputs.data[i].name, pare_status_text(st));

@@ -23,8 +23,8 @@ static pare_status refuse_node(pare_model *m, const pare_node *n, pare_diags *d)
         const pare_tensor *t = v ? pare_model_tensor(m, v->tensor) : NULL;
         if (t && t->dtype == PARE_STRING)
             return pare_fail(d, PARE_EUNSUPPORTED, "engine.string", NULL,
-                             "%s node \"%s\" takes \"%s\", a tensor of strings: those are not computed with", n->op_type,
-                             pare_engine_node_name(m, n), v->name);
+                             "%s node \"%s\" takes \"%s\", a tensor of strings: those are not computed with",
+                             n->op_type, pare_engine_node_name(m, n), v->name);
         if (v && v->is_sparse)
             return pare_fail(d, PARE_EUNSUPPORTED, "engine.sparse", NULL,
                              "%s node \"%s\" takes \"%s\", a sparse tensor: those are not computed with", n->op_type,

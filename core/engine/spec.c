@@ -17,24 +17,42 @@ typedef struct host_row {
 
 #define B(i) (1u << (i))
 static const host_row host_rows[] = {
-    {"AffineGrid", B(1)},          {"BlackmanWindow", B(0)},
-    {"CenterCropPad", B(1)},       {"Col2Im", B(1) | B(2)},
-    {"ConstantOfShape", B(0)},     {"CumSum", B(1)},
-    {"DFT", B(1) | B(2)},          {"Dropout", B(1) | B(2)},
-    {"Expand", B(1)},              {"HammingWindow", B(0)},
-    {"HannWindow", B(0)},          {"MaxUnpool", B(2)},
-    {"OneHot", B(1)},              {"Pad", B(1) | B(3)},
-    {"Range", B(0) | B(1) | B(2)}, {"ReduceL1", B(1)},
-    {"ReduceL2", B(1)},            {"ReduceLogSum", B(1)},
-    {"ReduceLogSumExp", B(1)},     {"ReduceMax", B(1)},
-    {"ReduceMean", B(1)},          {"ReduceMin", B(1)},
-    {"ReduceProd", B(1)},          {"ReduceSum", B(1)},
-    {"ReduceSumSquare", B(1)},     {"Reshape", B(1)},
-    {"Resize", B(1) | B(2) | B(3)}, {"STFT", B(1) | B(3)},
-    {"Slice", B(1) | B(2) | B(3) | B(4)}, {"Split", B(1)},
-    {"Squeeze", B(1)},             {"Tile", B(1)},
-    {"TopK", B(1)},                {"Trilu", B(1)},
-    {"Unsqueeze", B(1)},           {"Upsample", B(1)},
+    {"AffineGrid", B(1)},
+    {"BlackmanWindow", B(0)},
+    {"CenterCropPad", B(1)},
+    {"Col2Im", B(1) | B(2)},
+    {"ConstantOfShape", B(0)},
+    {"CumSum", B(1)},
+    {"DFT", B(1) | B(2)},
+    {"Dropout", B(1) | B(2)},
+    {"Expand", B(1)},
+    {"HammingWindow", B(0)},
+    {"HannWindow", B(0)},
+    {"MaxUnpool", B(2)},
+    {"OneHot", B(1)},
+    {"Pad", B(1) | B(3)},
+    {"Range", B(0) | B(1) | B(2)},
+    {"ReduceL1", B(1)},
+    {"ReduceL2", B(1)},
+    {"ReduceLogSum", B(1)},
+    {"ReduceLogSumExp", B(1)},
+    {"ReduceMax", B(1)},
+    {"ReduceMean", B(1)},
+    {"ReduceMin", B(1)},
+    {"ReduceProd", B(1)},
+    {"ReduceSum", B(1)},
+    {"ReduceSumSquare", B(1)},
+    {"Reshape", B(1)},
+    {"Resize", B(1) | B(2) | B(3)},
+    {"STFT", B(1) | B(3)},
+    {"Slice", B(1) | B(2) | B(3) | B(4)},
+    {"Split", B(1)},
+    {"Squeeze", B(1)},
+    {"Tile", B(1)},
+    {"TopK", B(1)},
+    {"Trilu", B(1)},
+    {"Unsqueeze", B(1)},
+    {"Upsample", B(1)},
 };
 #undef B
 
@@ -90,8 +108,12 @@ static pare_status attr_tensor(pare_arena *a, pare_model *m, const pare_attr *fr
     pare_tensor *t = from->n && from->ids ? pare_model_tensor(m, from->ids[0]) : NULL;
     if (!t) return PARE_EUNSUPPORTED;
     pare_operand *o = pare_arena_alloc(a, sizeof *o);
-    *o = (pare_operand){.size = sizeof *o, .flags = PARE_OPERAND_CONSTANT | PARE_OPERAND_HOST, .dtype = t->dtype,
-                        .ndim = t->ndim, .dims = t->dims, .axis = -1};
+    *o = (pare_operand){.size = sizeof *o,
+                        .flags = PARE_OPERAND_CONSTANT | PARE_OPERAND_HOST,
+                        .dtype = t->dtype,
+                        .ndim = t->ndim,
+                        .dims = t->dims,
+                        .axis = -1};
     o->layout.nbytes = t->blob ? t->blob->len : 0;
     pare_status st = pare_tensor_read(t, d, &o->data);
     to->tensor = o;
@@ -152,8 +174,9 @@ pare_status pare_spec_of(pare_arena *a, pare_model *m, const pare_node *n, uint3
     out->in = pare_arena_alloc(a, (n_in + 1) * sizeof *out->in);
     out->out = pare_arena_alloc(a, (n->n_out + 1) * sizeof *out->out);
     for (uint32_t i = 0; i < n_in + n->n_out; i++) {
-        const pare_value *v =
-            i < n->n_in ? pare_model_value(m, n->in[i]) : i < n_in ? NULL : pare_model_value(m, n->out[i - n_in]);
+        const pare_value *v = i < n->n_in ? pare_model_value(m, n->in[i])
+                              : i < n_in  ? NULL
+                                          : pare_model_value(m, n->out[i - n_in]);
         pare_operand *o = &out->operands[i];
         *o = (pare_operand){.size = sizeof *o, .flags = PARE_OPERAND_ABSENT, .axis = -1};
         if (v) pare_spec_operand(a, v, o);

@@ -1,4 +1,5 @@
-/* engine/steps.c - from a bound model to steps: kernels chosen, layouts settled, reorders and copies put in. See parts.h.
+/* engine/steps.c - from a bound model to steps: kernels chosen, layouts settled, reorders and copies put in. See
+ * parts.h.
  *
  * A value may lie in several places at once (a variant each): host memory or a device's, plain or in a layout of a
  * device's own. A consumer asks for the variant it wants; it is made once and kept for the next. Is not: folding
@@ -146,8 +147,15 @@ static pare_status reorder(builder *b, const pare_value *v, const variant *from,
     in.layout = from->layout;
     to.layout = *want;
     const pare_operand *ins[] = {&in}, *outs[] = {&to};
-    pare_kernel_spec spec = {.size = sizeof spec, .op_type = "Reorder", .domain = "ai.pare", .version = 1,
-                             .node = v->name, .in = ins, .out = outs, .n_in = 1, .n_out = 1};
+    pare_kernel_spec spec = {.size = sizeof spec,
+                             .op_type = "Reorder",
+                             .domain = "ai.pare",
+                             .version = 1,
+                             .node = v->name,
+                             .in = ins,
+                             .out = outs,
+                             .n_in = 1,
+                             .n_out = 1};
     void *kernel = NULL;
     pare_kernel_info info = {.size = sizeof info};
     pare_status st = dev->use.backend->kernel(dev->handle, &spec, 0, &kernel);
@@ -155,8 +163,8 @@ static pare_status reorder(builder *b, const pare_value *v, const variant *from,
     if (!st) st = dev->use.backend->kernel_info(kernel, &info);
     if (st)
         return pare_fail(b->d, st, "engine.reorder", NULL, "backend \"%s\" can't bring \"%s\" from layout %s to %s: %s",
-                         dev->use.backend->id, v->name, layout_text(&b->tmp, &from->layout),
-                         layout_text(&b->tmp, want), pare_status_text(st));
+                         dev->use.backend->id, v->name, layout_text(&b->tmp, &from->layout), layout_text(&b->tmp, want),
+                         pare_status_text(st));
     uint64_t nbytes = want->kind == PARE_LAYOUT_PLAIN ? plain_bytes(v) : want->nbytes;
     *out = (variant){.device = device, .host = false, .layout = *want};
     out->host = want->kind == PARE_LAYOUT_PLAIN && pare_engine_on_host(b->s, device);
@@ -283,9 +291,10 @@ static pare_status operand_of(builder *b, request *r, uint32_t i, uint32_t devic
         return pare_tensor_read(t, b->d, &o->data);
     }
     if (host)
-        return pare_fail(b->d, PARE_EUNSUPPORTED, "engine.data-dependent", NULL,
-                         "%s node \"%s\": its input \"%s\" decides shapes, but depends on data that no input alone gives",
-                         r->node->op_type, pare_engine_node_name(b->m, r->node), v->name);
+        return pare_fail(
+            b->d, PARE_EUNSUPPORTED, "engine.data-dependent", NULL,
+            "%s node \"%s\": its input \"%s\" decides shapes, but depends on data that no input alone gives",
+            r->node->op_type, pare_engine_node_name(b->m, r->node), v->name);
     if (plain) return PARE_OK;
     const variant *have = find(b, v->id, device, NULL);
     if (is_heavy(r->node))
@@ -356,9 +365,9 @@ static pare_status refuse(builder *b, const pare_node *n) {
         const pare_value *v = pare_model_value(b->m, n->in[i]);
         pare_sb_printf(&in, "%s%s", i ? ", " : "", v ? pare_value_text(&b->tmp, v) : "absent");
     }
-    pare_status st = pare_fail(b->d, PARE_EUNSUPPORTED, "engine.op", NULL,
-                               "no backend has a kernel for %s%s%s (node \"%s\") of %s", n->domain,
-                               n->domain[0] ? "." : "", n->op_type, pare_engine_node_name(b->m, n), pare_sb_str(&in));
+    pare_status st =
+        pare_fail(b->d, PARE_EUNSUPPORTED, "engine.op", NULL, "no backend has a kernel for %s%s%s (node \"%s\") of %s",
+                  n->domain, n->domain[0] ? "." : "", n->op_type, pare_engine_node_name(b->m, n), pare_sb_str(&in));
     pare_sb_free(&in);
     return st;
 }
@@ -424,7 +433,8 @@ static pare_status output_of(builder *b, request *r, uint32_t i, uint32_t device
     pare_status st = new_buffer(b, view ? b->p->buffers.data[in[0]].kind : PARE_BUFFER_ARENA, device, nbytes, &buffer);
     if (st) return st;
     if (view) b->p->buffers.data[buffer].root = (uint32_t)in[0];
-    add_variant(b, value, buffer, device, layout.kind == PARE_LAYOUT_PLAIN && pare_engine_on_host(b->s, device), layout);
+    add_variant(b, value, buffer, device, layout.kind == PARE_LAYOUT_PLAIN && pare_engine_on_host(b->s, device),
+                layout);
     b->ready[value] = 1;
     *out = (int32_t)buffer;
     return PARE_OK;
@@ -482,7 +492,8 @@ static pare_status emit(builder *b, const pare_node *n, const pare_chain *chain,
 static uint32_t wait_for(builder *b, const pare_chain *chain) {
     uint32_t at = 0;
     for (uint32_t i = 0; i < chain->n; i++)
-        if (chain->operand[i] && !b->ready[chain->operand[i]]) at = chain->nodes[i][1] ? chain->nodes[i][1] : chain->nodes[i][0];
+        if (chain->operand[i] && !b->ready[chain->operand[i]])
+            at = chain->nodes[i][1] ? chain->nodes[i][1] : chain->nodes[i][0];
     return at;
 }
 

@@ -417,7 +417,8 @@ bool pare_tensor_retype(pare_model *m, uint32_t tensor, uint32_t dtype, size_t n
     t->count = count;
     t->strings = NULL;
     t->version++;
-    pare_value *v = t->owner == PARE_OWNER_INITIALIZER ? pare_model_value(m, pare_graph_find(m, t->graph, t->name)) : NULL;
+    pare_value *v =
+        t->owner == PARE_OWNER_INITIALIZER ? pare_model_value(m, pare_graph_find(m, t->graph, t->name)) : NULL;
     if (v && (v->info.len || v->ndim >= 0)) {
         pare_dim *vd = pare_arena_alloc(&m->arena, (ndim + 1) * sizeof *vd);
         for (size_t i = 0; i < ndim; i++) vd[i] = (pare_dim){dims[i], NULL};

@@ -11,7 +11,9 @@ typedef struct cursor {
     pare_wire_field f;
 } cursor;
 
-static cursor into(const unsigned char *data, size_t len) { return (cursor){.p = data, .end = len ? data + len : data}; }
+static cursor into(const unsigned char *data, size_t len) {
+    return (cursor){.p = data, .end = len ? data + len : data};
+}
 
 /* The next field; false at the end, or where the bytes make no sense. */
 static bool next(cursor *c) { return c->p && pare_wire_next(&c->p, c->end, &c->f) > 0; }

@@ -39,8 +39,8 @@ static char *key_of(const pare_model *m, const pare_tensor *t) {
 
 /* ---- the list ---- */
 
-/* As it stands in the metadata, parsed once for as long as nobody changes it. NULL: no such entry, or no list. Borrowed.
- * Metadata values are never written over, so the same pointer is the same text. */
+/* As it stands in the metadata, parsed once for as long as nobody changes it. NULL: no such entry, or no list.
+ * Borrowed. Metadata values are never written over, so the same pointer is the same text. */
 static json_t *masked_list(pare_model *m) {
     const char *text = pare_model_meta(m, KEY);
     if (text == m->masks_text) return m->masks;
@@ -136,7 +136,8 @@ void pare_mask_settle(pare_model *m, pare_mask_hold *hold) {
     json_t *list = hold->entries.len ? masked_list(m) : NULL;
     bool changed = false;
     if (list) qsort(hold->entries.data, hold->entries.len, sizeof *hold->entries.data, by_place);
-    for (size_t i = hold->entries.len; list && i-- > 0;) { /* from the end: what goes moves nothing that is still to come */
+    for (size_t i = hold->entries.len;
+         list && i-- > 0;) { /* from the end: what goes moves nothing that is still to come */
         pare_mask_entry e = hold->entries.data[i];
         const pare_tensor *t = pare_model_tensor(m, e.tensor);
         char *key = t ? key_of(m, t) : NULL;

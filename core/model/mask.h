@@ -15,8 +15,8 @@ typedef struct pare_mask_hold {
     PARE_VEC(pare_mask_entry) entries;
 } pare_mask_hold;
 
-/* Before an edit: notes which entries of the list mean which tensors, those whose value is called `name` (NULL: all). May
- * be called for several names. Costs nothing where nothing is masked. */
+/* Before an edit: notes which entries of the list mean which tensors, those whose value is called `name` (NULL: all).
+ * May be called for several names. Costs nothing where nothing is masked. */
 void pare_mask_note(pare_model *m, const char *name, pare_mask_hold *hold);
 /* After it: the entries get their tensors' new keys, those of tensors that are gone go. Frees the hold. */
 void pare_mask_settle(pare_model *m, pare_mask_hold *hold);

@@ -1,8 +1,9 @@
 /* pipeline/config.h - the pipeline file, read and typed.
  *
  * Is: every key of a version 1 file checked, typed and resolved, with its place kept for later messages. Is not: the
- * running of it (run), what a technique thinks of a model (its `check`). What belongs to a later part of pare is
- * refused by name and place. May use: base, plugin/param.h, model/zoo.h, sdk technique.h.
+ * running of it (run), what a technique thinks of a model (its `check`), what is in the data's files (data). What
+ * belongs to a later part of pare is refused by name and place. May use: base, data, plugin/param.h, model/zoo.h, sdk
+ * technique.h.
  */
 #ifndef PARE_PIPELINE_CONFIG_H
 #define PARE_PIPELINE_CONFIG_H
@@ -35,6 +36,10 @@ typedef struct pare_pipeline_ref {
     uint32_t i;
 } pare_pipeline_ref;
 
+/* Of data/data.h, which those who look into them include. */
+struct pare_data_preprocess;
+struct pare_data_source;
+
 typedef struct pare_pipeline_model {
     const char *name;
     const pare_zoo_net *zoo;   /* NULL: it comes from a file */
@@ -44,7 +49,10 @@ typedef struct pare_pipeline_model {
     const char *file_written;  /* onnx or weights as the file says, or NULL */
     const char *const *reinit; /* globs of names that `weights` leaves as they are */
     size_t n_reinit;
-    pare_pipeline_ref last;   /* what it is at the end: itself, or the last step that worked on it */
+    pare_pipeline_ref last; /* what it is at the end: itself, or the last step that worked on it */
+    /* What its input's samples go through: data.preprocess with the model's own keys laid over it. Never NULL. */
+    const struct pare_data_preprocess *preprocess;
+    bool own_preprocess;      /* it has keys of its own */
     pare_span at, weights_at; /* of zoo's or onnx's value; of the value of weights */
 } pare_pipeline_model;
 
@@ -52,11 +60,48 @@ typedef struct pare_pipeline_step {
     const char *id;
     const char *use;
     const pare_technique *technique;
-    pare_params *with; /* with->args goes to technique->create */
+    const char *device; /* "auto" or "cpu"; default: the pipeline's */
+    pare_params *with;  /* with->args goes to technique->create */
     pare_pipeline_ref input;
     uint32_t model;       /* models[]: whose line it works on */
     pare_span at, use_at; /* of the id; of the value of use */
 } pare_pipeline_step;
+
+/* A named set of samples. Its files were there when the pipeline was read. */
+typedef struct pare_pipeline_set {
+    const char *name;
+    /* Filled for pare_data_open but for `from`, whose set is opened first. Paths open from the current folder; the seed
+     * is the pipeline's unless the set has its own. NULL only after an error was reported. */
+    struct pare_data_source *source;
+    const char *key;            /* what it comes from: "idx", "npz", "folder", ... */
+    int32_t from;               /* sets[], never in a circle; -1: it comes from no other set */
+    const char *written;        /* the source's path as the file says; NULL: it has none (`random`, `from`) */
+    const char *labels_written; /* of `npy`: the labels' path as the file says, or NULL */
+    pare_span at, source_at;    /* of the name; of the source's value */
+} pare_pipeline_set;
+
+/* What `report: {metrics: ...}` asks for. X(NAME, bit, the file's word) */
+#define PARE_METRICS(X)                                                                                                \
+    X(SIZE, 0, "size")                                                                                                 \
+    X(GZIP, 1, "gzip")                                                                                                 \
+    X(LOSS, 2, "loss")                                                                                                 \
+    X(ACCURACY, 3, "accuracy")                                                                                         \
+    X(TOP5, 4, "top5")                                                                                                 \
+    X(AGREEMENT, 5, "agreement")                                                                                       \
+    X(SQNR, 6, "sqnr")                                                                                                 \
+    X(KL, 7, "kl")                                                                                                     \
+    X(LATENCY, 8, "latency")                                                                                           \
+    X(IMAGES_PER_S, 9, "images_per_s")                                                                                 \
+    X(MACS, 10, "macs")
+typedef enum {
+#define PARE_METRIC_ENUM_(name, bit, text) PARE_METRIC_##name = 1 << (bit),
+    PARE_METRICS(PARE_METRIC_ENUM_)
+#undef PARE_METRIC_ENUM_
+    /* those that need the labels of `on`; those that need its samples; those that need a model to run and its time */
+    PARE_METRICS_LABELS = PARE_METRIC_LOSS | PARE_METRIC_ACCURACY | PARE_METRIC_TOP5,
+    PARE_METRICS_DATA = PARE_METRICS_LABELS | PARE_METRIC_AGREEMENT | PARE_METRIC_SQNR | PARE_METRIC_KL,
+    PARE_METRICS_TIME = PARE_METRIC_LATENCY | PARE_METRIC_IMAGES_PER_S
+} pare_metric;
 
 typedef enum { PARE_OFF, PARE_ON, PARE_AUTO } pare_switch;
 
@@ -74,9 +119,22 @@ typedef struct pare_pipeline {
     struct {
         pare_pipeline_ref baseline; /* default: main_model as it came in */
         const char *baseline_name;  /* the step's id or the model's name */
-        bool size, gzip;            /* metrics; default both */
-        pare_span at;
+        uint32_t metrics;           /* PARE_METRIC_*; default size and gzip */
+        bool size, gzip;            /* those two of them */
+        int32_t on;                 /* data.sets[] that the metrics are measured on; -1: not said */
+        struct {
+            uint32_t batch;   /* at least 1; default 1 */
+            uint32_t threads; /* 0 (default): all */
+            uint64_t runs;    /* of each model; 0 (default): as many as a few seconds hold */
+        } latency;
+        pare_span at, on_at;
     } report;
+    struct {
+        const struct pare_data_preprocess *preprocess; /* never NULL */
+        pare_pipeline_set *sets;                       /* may be none, in the file's order */
+        size_t n_sets;
+        pare_span at, preprocess_at; /* no src: there is no such block */
+    } data;
     struct {
         const char *dir;         /* a path that opens from the current folder; default runs/NAME beside the file */
         const char *dir_written; /* as the file says, relative to the file */
@@ -98,7 +156,15 @@ typedef struct pare_pipeline_opts {
 /* Reads, overrides, substitutes, validates. Reports as many errors as make sense in one go. On failure *out is NULL and
  * the status PARE_EINVAL (or what reading the file gave). Free *out after the last diagnostic that may quote it. */
 pare_status pare_pipeline_open(const char *path, const pare_pipeline_opts *opts, pare_diags *d, pare_pipeline **out);
+/* Any YAML with a `data:` block, a whole pipeline as well: version (may be left out), name, seed, data and report.on
+ * are read, and the other keys of a pipeline are let be. Of opts only `sets` counts; NULL: none. As above otherwise;
+ * p->models, p->steps, p->output stay empty. */
+pare_status pare_pipeline_data_open(const char *path, const pare_pipeline_opts *opts, pare_diags *d,
+                                    pare_pipeline **out);
 void pare_pipeline_free(pare_pipeline *p); /* NULL is fine */
+
+/* The index of a set by name, or -1. */
+int32_t pare_pipeline_set_find(const pare_pipeline *p, const char *name);
 
 /* The place of a step's parameter ("sparsity", "layers[2].sparsity"); of the step itself for NULL. */
 pare_span pare_pipeline_locate(const pare_pipeline_step *step, const char *param);

@@ -1,11 +1,14 @@
 /* pipeline/config_parts.c - see config_read.h: models, report and output of the pipeline file. */
 #include "base/os.h"
+#include "data/data.h"
 #include "pipeline/config_read.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
+
+enum { MAX_BATCH = 65536, MAX_THREADS = 1024, MAX_RUNS = 1000000 }; /* of latency: beyond them it is a slip */
 
 /* ---- models ---- */
 
@@ -46,10 +49,11 @@ static void read_reinit(pare_config *c, pare_pipeline_model *m, const pare_yaml_
 }
 
 static void read_model(pare_config *c, pare_pipeline_model *m, const pare_yaml_node *n) {
-    static const pare_config_key keys[] = {
-        {"zoo", false}, {"with", false}, {"weights", false}, {"reinit", false}, {"onnx", false}};
+    static const pare_config_key keys[] = {{"zoo", false},    {"with", false}, {"weights", false},
+                                           {"reinit", false}, {"onnx", false}, {"preprocess", false}};
     const char *path = pare_arena_printf(&c->p->arena, "models.%s", n->key);
     m->at = n->key_at;
+    m->preprocess = c->p->data.preprocess;
     if (n->kind != PARE_YAML_MAP) {
         pare_config_wrong(c, n, path, "a map, as in {zoo: resnet18} or {onnx: model.onnx}",
                           n->text && n->kind == PARE_YAML_STRING ? "for a file write {onnx: FILE}" : NULL);
@@ -58,6 +62,12 @@ static void read_model(pare_config *c, pare_pipeline_model *m, const pare_yaml_n
     pare_config_keys(c, n, path, keys, COUNT(keys));
     const pare_yaml_node *zoo = pare_yaml_get(n, "zoo"), *onnx = pare_yaml_get(n, "onnx");
     const pare_yaml_node *weights = pare_yaml_get(n, "weights"), *reinit = pare_yaml_get(n, "reinit");
+    const pare_yaml_node *preprocess = pare_yaml_get(n, "preprocess");
+    if (preprocess) {
+        m->own_preprocess = true;
+        m->preprocess = pare_config_preprocess(c, preprocess, pare_arena_printf(&c->p->arena, "%s.preprocess", path),
+                                               c->p->data.preprocess);
+    }
     if (!zoo && !onnx) {
         pare_config_fail(c, n->at, path, "config.missing", "as in {zoo: resnet18} or {onnx: model.onnx}",
                          "%s needs zoo or onnx", path);
@@ -121,28 +131,102 @@ void pare_config_models(pare_config *c, const pare_yaml_node *models) {
 
 /* ---- report ---- */
 
-static void read_metrics(pare_config *c, const pare_yaml_node *n) {
-    static const char *const known[] = {"size", "gzip"};
-    static const char *const later[] = {"loss", "accuracy", "top5", "agreement", "sqnr", "latency", "macs"};
+static const struct {
+    uint32_t bit;
+    const char *word;
+} metric_words[] = {
+#define ROW(name, bit, text) {PARE_METRIC_##name, text},
+    PARE_METRICS(ROW)
+#undef ROW
+};
+
+/* Is it known without opening the set that it has no labels? */
+static bool no_labels(const pare_pipeline *p, int32_t set) {
+    while (p->data.sets[set].from >= 0) set = p->data.sets[set].from;
+    const pare_pipeline_set *s = &p->data.sets[set];
+    if (!s->source) return false; /* said already */
+    if (strcmp(s->key, "flat") == 0) return true;
+    if (strcmp(s->key, "random") == 0) return !s->source->classes;
+    size_t n = s->written ? strlen(s->written) : 0;
+    return strcmp(s->key, "npy") == 0 && !s->source->labels && n > 4 && strcmp(s->written + n - 4, ".npy") == 0;
+}
+
+/* A metric that needs samples or labels has them. */
+static void check_metric(pare_config *c, const pare_yaml_node *at, uint32_t bit, const char *word, bool on) {
+    const pare_pipeline *p = c->p;
+    if ((bit & PARE_METRICS_DATA) && !on)
+        pare_config_fail(c, at->at, "report.metrics", "config.missing",
+                         p->data.n_sets ? pare_arena_printf(&c->p->arena, "as in `report: {on: %s}`",
+                                                            p->data.sets[p->data.n_sets - 1].name)
+                                        : "add a set, as in `data: {test: {folder: test}}`, and `on: test` here",
+                         "the metric %s needs `on`: the set it is measured on", word);
+    else if ((bit & PARE_METRICS_LABELS) && p->report.on >= 0 && no_labels(p, p->report.on))
+        pare_config_fail(c, at->at, "report.metrics", "config.no-labels", "agreement, kl and sqnr need no labels",
+                         "the metric %s needs labels, and the set \"%s\" has none", word,
+                         p->data.sets[p->report.on].name);
+}
+
+static void read_metrics(pare_config *c, const pare_yaml_node *n, bool on) {
+    static const char *const later[] = {"curves"};
+    const char *known[COUNT(metric_words)];
     bool lone = n->kind != PARE_YAML_LIST;
-    c->p->report.size = c->p->report.gzip = false;
+    for (size_t i = 0; i < COUNT(known); i++) known[i] = metric_words[i].word;
+    c->p->report.metrics = 0;
     for (uint32_t i = 0; i < (lone ? 1 : n->n); i++) {
         const pare_yaml_node *item = lone ? n : n->items[i];
-        const char *name = pare_config_text(c, item, "report.metrics", "a list of size and gzip");
+        const char *name = pare_config_text(c, item, "report.metrics", "a list of metrics, as in [size, gzip]");
         if (!name) continue;
-        size_t k = 0;
-        while (k < COUNT(later) && strcmp(later[k], name) != 0) k++;
-        if (strcmp(name, "size") == 0)
-            c->p->report.size = true;
-        else if (strcmp(name, "gzip") == 0)
-            c->p->report.gzip = true;
-        else if (k < COUNT(later))
+        size_t k = 0, l = 0;
+        while (k < COUNT(known) && strcmp(known[k], name) != 0) k++;
+        while (l < COUNT(later) && strcmp(later[l], name) != 0) l++;
+        if (k < COUNT(known)) {
+            c->p->report.metrics |= metric_words[k].bit;
+            check_metric(c, item, metric_words[k].bit, name, on);
+        } else if (l < COUNT(later)) {
             pare_config_later(c, item->at, "report.metrics", pare_arena_printf(&c->p->arena, "the metric %s", name));
-        else
+        } else {
             pare_config_fail(c, item->at, "report.metrics", "config.choice",
                              pare_config_hint(c, name, "known are", known, COUNT(known)), "there is no metric \"%s\"",
                              name);
+        }
     }
+}
+
+static void read_latency(pare_config *c, const pare_yaml_node *n) {
+    static const pare_config_key keys[] = {{"batch", false}, {"threads", false}, {"runs", false}};
+    pare_pipeline *p = c->p;
+    if (n->kind != PARE_YAML_MAP) {
+        pare_config_wrong(c, n, "report.latency", "a map, as in {batch: 1, threads: 2}", NULL);
+        return;
+    }
+    pare_config_keys(c, n, "report.latency", keys, COUNT(keys));
+    const pare_yaml_node *batch = pare_yaml_get(n, "batch"), *threads = pare_yaml_get(n, "threads");
+    const pare_yaml_node *runs = pare_yaml_get(n, "runs");
+    int64_t v;
+    if (batch && pare_config_int(c, batch, "report.latency.batch", 1, MAX_BATCH, &v))
+        p->report.latency.batch = (uint32_t)v;
+    if (threads && pare_config_int(c, threads, "report.latency.threads", 0, MAX_THREADS, &v))
+        p->report.latency.threads = (uint32_t)v;
+    if (runs && pare_config_int(c, runs, "report.latency.runs", 0, MAX_RUNS, &v)) p->report.latency.runs = (uint64_t)v;
+}
+
+void pare_config_report_on(pare_config *c, const pare_yaml_node *n) {
+    pare_pipeline *p = c->p;
+    const char *name = pare_config_text(c, n, "report.on", "the name of a set of `data`");
+    uint32_t i;
+    p->report.on_at = n->at;
+    if (!name) return;
+    if (pare_map_get(&c->sets, name, &i)) {
+        p->report.on = (int32_t)i;
+        return;
+    }
+    const char **names = pare_xcalloc(p->data.n_sets, sizeof *names);
+    for (size_t k = 0; k < p->data.n_sets; k++) names[k] = p->data.sets[k].name;
+    pare_config_fail(c, n->at, "report.on", "config.unknown-set",
+                     p->data.n_sets ? pare_config_hint(c, name, "known are", names, p->data.n_sets)
+                                    : "name it in a data block, as in `data: {test: {folder: test}}`",
+                     "there is no set \"%s\"", name);
+    free(names);
 }
 
 static void read_baseline(pare_config *c, const pare_yaml_node *n) {
@@ -169,9 +253,11 @@ static void read_baseline(pare_config *c, const pare_yaml_node *n) {
 }
 
 void pare_config_report(pare_config *c, const pare_yaml_node *n) {
-    static const pare_config_key keys[] = {{"on", true}, {"baseline", false}, {"metrics", false}, {"latency", true}};
+    static const pare_config_key keys[] = {{"on", false}, {"baseline", false}, {"metrics", false}, {"latency", false}};
     pare_pipeline *p = c->p;
+    p->report.metrics = PARE_METRIC_SIZE | PARE_METRIC_GZIP;
     p->report.size = p->report.gzip = true;
+    p->report.latency.batch = 1;
     if (p->n_models) {
         p->report.baseline = (pare_pipeline_ref){PARE_REF_MODEL, p->main_model};
         p->report.baseline_name = p->models[p->main_model].name;
@@ -184,7 +270,12 @@ void pare_config_report(pare_config *c, const pare_yaml_node *n) {
     }
     pare_config_keys(c, n, "report", keys, COUNT(keys));
     const pare_yaml_node *metrics = pare_yaml_get(n, "metrics"), *baseline = pare_yaml_get(n, "baseline");
-    if (metrics) read_metrics(c, metrics);
+    const pare_yaml_node *on = pare_yaml_get(n, "on"), *latency = pare_yaml_get(n, "latency");
+    if (on) pare_config_report_on(c, on);
+    if (metrics) read_metrics(c, metrics, on != NULL);
+    p->report.size = p->report.metrics & PARE_METRIC_SIZE;
+    p->report.gzip = p->report.metrics & PARE_METRIC_GZIP;
+    if (latency) read_latency(c, latency);
     if (baseline) read_baseline(c, baseline);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/os.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,6 +126,36 @@ const char *pare_config_path(pare_config *c, const pare_yaml_node *n, const char
                      *written == '/' ? NULL : "paths are relative to the pipeline file's folder",
                      kind == PARE_PATH_DIR ? "%s is a folder, not a file" : "there is no file %s", full);
     return NULL;
+}
+
+bool pare_config_int(pare_config *c, const pare_yaml_node *n, const char *path, int64_t lo, int64_t hi, int64_t *out) {
+    int64_t v = n->i;
+    bool whole = n->kind == PARE_YAML_INT && n->fits;
+    if (n->kind == PARE_YAML_FLOAT && n->f >= -0x1p53 && n->f <= 0x1p53 && n->f == (double)(int64_t)n->f) { /* 1e6 */
+        v = (int64_t)n->f;
+        whole = true;
+    }
+    if (whole && v >= lo && v <= hi) {
+        *out = v;
+        return true;
+    }
+    pare_sb b = {0};
+    pare_yaml_describe(n, &b);
+    pare_config_fail(c, n->at, path, whole || n->kind == PARE_YAML_INT ? "config.range" : "config.type", NULL,
+                     "%s must be an int from %" PRId64 " to %" PRId64 ", got %s", path, lo, hi, pare_sb_str(&b));
+    pare_sb_free(&b);
+    return false;
+}
+
+bool pare_config_bool(pare_config *c, const pare_yaml_node *n, const char *path, bool *out) {
+    static const char *const words[] = {"false", "true", "off", "on"};
+    if (n->kind == PARE_YAML_BOOL) {
+        *out = n->i != 0;
+        return true;
+    }
+    int i = pare_config_word(c, n, path, words, 4);
+    if (i >= 0) *out = i & 1;
+    return i >= 0;
 }
 
 const char *pare_config_model_ref(void *user, const char *ref, pare_span at, const char *param) {

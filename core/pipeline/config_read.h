@@ -13,6 +13,7 @@ typedef struct pare_config {
     size_t errors;   /* of the file; the first 20 are said */
     pare_map steps;  /* id -> index, of those read so far */
     pare_map models; /* name -> index */
+    pare_map sets;   /* name -> index, of data's */
 } pare_config;
 
 /* A key a map may have; `later`: it belongs to a part that pare hasn't got yet, and is refused by that name. */
@@ -44,14 +45,28 @@ const char *pare_config_hint(pare_config *c, const char *word, const char *what,
 /* A path as it opens from the current folder, in the arena. NULL after having said that there is no such file. With
  * must_exist false anything but "~" passes. */
 const char *pare_config_path(pare_config *c, const pare_yaml_node *n, const char *path, bool must_exist);
+/* An int from lo to hi, or a float that is one (1e6). False after having said so. */
+bool pare_config_int(pare_config *c, const pare_yaml_node *n, const char *path, int64_t lo, int64_t hi, int64_t *out);
+/* True or false, on or off. False after having said that it is neither. */
+bool pare_config_bool(pare_config *c, const pare_yaml_node *n, const char *path, bool *out);
 /* PARE_PARAM_MODEL's callback: user is the pare_config. */
 const char *pare_config_model_ref(void *user, const char *ref, pare_span at, const char *param);
 
 /* The parts. Each says what is wrong and goes on as far as it makes sense. */
 void pare_config_set(pare_config *c, const char *set);
 void pare_config_models(pare_config *c, const pare_yaml_node *models);
+/* A new one in the arena: `base` (NULL: the defaults) with the keys of n (NULL: none) laid over it; null takes a key
+ * back. Never NULL. */
+struct pare_data_preprocess *pare_config_preprocess(pare_config *c, const pare_yaml_node *n, const char *path,
+                                                    const struct pare_data_preprocess *base);
+void pare_config_data(pare_config *c, const pare_yaml_node *data); /* NULL: no such block */
 void pare_config_steps(pare_config *c, const pare_yaml_node *steps);
 void pare_config_report(pare_config *c, const pare_yaml_node *report);
+void pare_config_report_on(pare_config *c, const pare_yaml_node *on);
 void pare_config_output(pare_config *c, const pare_yaml_node *output);
+
+/* As the lock holds them. With `all` what isn't set is null, so that it takes back what lies below. New references. */
+json_t *pare_config_preprocess_json(const struct pare_data_preprocess *q, bool all);
+json_t *pare_config_data_json(const pare_pipeline *p);
 
 #endif

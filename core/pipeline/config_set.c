@@ -46,12 +46,13 @@ static pare_yaml_node *descend(pare_config *c, pare_yaml_node *n, const char *wo
         pare_yaml_node *next = pare_yaml_get(n, word);
         if (next && next->text && next->kind != PARE_YAML_NULL && n == y->root && strcmp(word, "output") == 0) {
             pare_yaml_node *full = pare_yaml_new_map(y, next->at); /* `output: DIR` is short for {dir: DIR} */
-            pare_yaml_put(y, n, word, next->key_at, full); /* first: a node holds its own key */
+            pare_yaml_put(y, n, word, next->key_at, full);         /* first: a node holds its own key */
             pare_yaml_put(y, full, "dir", next->at, next);
             return full;
         }
         if (next && next->kind != PARE_YAML_NULL) return next;
-        if (n == y->root || strcmp(word, "with") == 0) {
+        if (n == y->root || strcmp(word, "with") == 0 || strcmp(word, "preprocess") == 0 ||
+            strcmp(word, "latency") == 0) {
             next = pare_yaml_new_map(y, at);
             pare_yaml_put(y, n, word, at, next);
             return next;

@@ -64,9 +64,9 @@ static void read_use(pare_config *c, pare_pipeline_step *s, const pare_yaml_node
     if (!s->use) return;
     s->technique = t->find(t->ctx, s->use);
     if (s->technique) return;
-    static const char *const later[] = {"batchnorm.recalibrate", "distill.hinton",   "prune.structured", "quantize.aware",
-                                        "quantize.dynamic",      "quantize.float16", "quantize.static",  "quantize.weights",
-                                        "train.supervised"};
+    static const char *const later[] = {"batchnorm.recalibrate", "distill.hinton",   "prune.structured",
+                                        "quantize.aware",        "quantize.dynamic", "quantize.float16",
+                                        "quantize.static",       "quantize.weights", "train.supervised"};
     for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
         if (strcmp(s->use, later[i]) != 0) continue;
         pare_config_fail(c, use->at, path, "config.later", NULL, "use: %s is not in this version of pare", s->use);
@@ -147,10 +147,13 @@ static void read_step(pare_config *c, const pare_yaml_node *steps, uint32_t i) {
     read_use(c, s, n, path);
     read_input(c, s, steps, n, i, path);
     const pare_yaml_node *device = pare_yaml_get(n, "device");
-    if (device && device->text && strncmp(device->text, "cuda", 4) == 0)
+    s->device = p->device;
+    if (device && device->text && strncmp(device->text, "cuda", 4) == 0) {
         pare_config_later(c, device->at, path, "device: cuda");
-    else if (device)
-        pare_config_word(c, device, pare_arena_printf(&p->arena, "%s.device", path), devices, 2);
+    } else if (device) {
+        int word = pare_config_word(c, device, pare_arena_printf(&p->arena, "%s.device", path), devices, 2);
+        if (word >= 0) s->device = devices[word];
+    }
     if (s->technique) {
         pare_params_ctx ctx = {.d = c->d,
                                .arena = &p->arena,

@@ -221,10 +221,7 @@ static pare_status find_ops(lister *l, const char *param) {
         pare_sb_printf(&b, "pare knows no weights of the op %s", l->names[i]);
         pare_sb_printf(&at, "%s[%llu]", param ? param : "ops", (unsigned long long)i);
         pare_diag_item it = {
-            .code = "layers.op",
-            .message = pare_sb_str(&b),
-            .param = pare_sb_str(&at),
-            .hint = pare_sb_str(&hint)};
+            .code = "layers.op", .message = pare_sb_str(&b), .param = pare_sb_str(&at), .hint = pare_sb_str(&hint)};
         st = pare_host_refuse(l->h, PARE_EINVAL, &it);
         pare_sb_free(&hint);
         pare_sb_free(&b);
@@ -247,8 +244,7 @@ static pare_status layers_list(const pare_host *h, pare_model *m, const char *pa
     if (st) return st;
     l.index = pare_xcalloc(s->model->tensors.len + 1, sizeof *l.index);
     walk(&l, PARE_MAIN_GRAPH);
-    for (uint64_t i = 0; i < l.n && i < cap; i++)
-        layer_at(out, stride, i)->n_uses = l.uses.data[i];
+    for (uint64_t i = 0; i < l.n && i < cap; i++) layer_at(out, stride, i)->n_uses = l.uses.data[i];
     free(l.index);
     pare_vec_free(&l.last_node);
     pare_vec_free(&l.uses);

@@ -1,7 +1,7 @@
 /* cpu/device.h - the implementation's inside: a device, a kernel, and who makes kernels.
  *
- * A maker looks at a spec and answers with a kernel or says no; kernel.c asks them in order, fast ones first, the plain C
- * kernels of ref/ last. May use: sdk, dnnl_compat.h, team.h.
+ * A maker looks at a spec and answers with a kernel or says no; kernel.c asks them in order, fast ones first, the plain
+ * C kernels of ref/ last. May use: sdk, dnnl_compat.h, team.h.
  */
 #ifndef PARE_CPU_DEVICE_H
 #define PARE_CPU_DEVICE_H

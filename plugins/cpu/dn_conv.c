@@ -28,7 +28,8 @@ static bool window_of(const pare_kernel_spec *s, conv *c) {
         int64_t large = c->transposed ? out : in, small = c->transposed ? in : out, reach = (k - 1) * dil + 1;
         int64_t total = (small - 1) * stride + reach - large, left = pads ? pads[i] : 0;
         if (upper || lower) left = total <= 0 ? 0 : upper ? total / 2 : total - total / 2;
-        if (c->transposed && (upper || lower || ref_attr(s, "output_shape"))) return false; /* pads are a matter of taste */
+        if (c->transposed && (upper || lower || ref_attr(s, "output_shape")))
+            return false; /* pads are a matter of taste */
         int64_t right = total - left;
         if (left < 0) return false;
         if (right < 0) {
@@ -72,8 +73,8 @@ static dn_desc *wanted(const cpu_device *dev, const pare_operand *o) {
     return prim_given(dev, o);
 }
 
-static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const conv *c, dnnl_alg_kind_t alg, uint32_t n_post,
-                         cpu_kernel **out) {
+static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const conv *c, dnnl_alg_kind_t alg,
+                         uint32_t n_post, cpu_kernel **out) {
     const pare_operand *x = s->in[0];
     bool bias = fast_in(s, 2);
     dn_desc *src = dn_desc_any(x->ndim, x->dims, dnnl_f32), *dst = wanted(dev, s->out[0]);
@@ -120,7 +121,8 @@ pare_status cpu_make_conv(cpu_device *dev, const pare_kernel_spec *s, uint32_t c
     conv c = {.transposed = fast_is(s, "ConvTranspose")};
     if ((!c.transposed && !fast_is(s, "Conv")) || !fast_in(s, 0) || !fast_in(s, 1)) return PARE_EUNSUPPORTED;
     const pare_operand *x = s->in[0], *w = s->in[1], *y = s->out[0];
-    if (!fast_f32(x) || !fast_f32(w) || !fast_f32(y) || (fast_in(s, 2) && !fast_f32(s->in[2]))) return PARE_EUNSUPPORTED;
+    if (!fast_f32(x) || !fast_f32(w) || !fast_f32(y) || (fast_in(s, 2) && !fast_f32(s->in[2])))
+        return PARE_EUNSUPPORTED;
     if (x->ndim < 3 || x->ndim > 5 || w->ndim != x->ndim || y->ndim != x->ndim) return PARE_EUNSUPPORTED;
     c.nd = x->ndim - 2;
     c.groups = ref_attr_int(s, "group", 1);

@@ -85,9 +85,9 @@ typedef struct binary {
 } binary;
 
 static const binary *binary_of(const pare_kernel_spec *s) {
-    static const binary table[] = {
-        {"Add", dnnl_binary_add, true},  {"Sub", dnnl_binary_sub, false}, {"Mul", dnnl_binary_mul, true},
-        {"Div", dnnl_binary_div, false}, {"Min", dnnl_binary_min, true},  {"Max", dnnl_binary_max, true}};
+    static const binary table[] = {{"Add", dnnl_binary_add, true}, {"Sub", dnnl_binary_sub, false},
+                                   {"Mul", dnnl_binary_mul, true}, {"Div", dnnl_binary_div, false},
+                                   {"Min", dnnl_binary_min, true}, {"Max", dnnl_binary_max, true}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (fast_is(s, table[i].op_type)) return &table[i];
     return NULL;

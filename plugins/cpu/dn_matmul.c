@@ -71,7 +71,8 @@ static bool is_bias(const pare_operand *c, int64_t n) {
     return (c->ndim == 1 || (c->ndim == 2 && c->dims[0] == 1)) && c->dims[c->ndim - 1] == n;
 }
 
-static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const product *p, uint32_t n_post, cpu_kernel **out) {
+static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const product *p, uint32_t n_post,
+                         cpu_kernel **out) {
     const pare_operand *b = s->in[1];
     bool bias = fast_is(s, "Gemm") && fast_in(s, 2);
     int64_t bias_dims[DN_DIMS];

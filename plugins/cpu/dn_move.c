@@ -70,9 +70,8 @@ pare_status cpu_make_concat(cpu_device *dev, const pare_kernel_spec *s, uint32_t
     for (uint32_t i = 0; i < s->n_in; i++) ok = (src[i] = prim_given(dev, s->in[i])) && ok;
     if (y->layout.kind != PARE_LAYOUT_ANY) ok = (dst = prim_given(dev, y)) && ok;
     dn_attr a;
-    dn_pd pd = dn_attr_new(&a) && ok
-                   ? dn_concat(dev->engine, s->n_in, (int)axis, (const dn_desc *const *)src, dst, &a)
-                   : NULL;
+    dn_pd pd =
+        dn_attr_new(&a) && ok ? dn_concat(dev->engine, s->n_in, (int)axis, (const dn_desc *const *)src, dst, &a) : NULL;
     dn_attr_free(&a);
     pare_status st = PARE_EUNSUPPORTED;
     if (pd) {

@@ -1,7 +1,9 @@
-/* cpu/dn_norm.c - BatchNormalization (inference), LayerNormalization, Softmax, LogSoftmax and LRN in float32 by oneDNN. */
+/* cpu/dn_norm.c - BatchNormalization (inference), LayerNormalization, Softmax, LogSoftmax and LRN in float32 by oneDNN.
+ */
 #include "prim.h"
 
-/* One primitive whose source and destination are alike; scale and shift are inputs 1 and 2, mean and variance 3 and 4. */
+/* One primitive whose source and destination are alike; scale and shift are inputs 1 and 2, mean and variance 3 and 4.
+ */
 static pare_status alike(cpu_device *dev, const pare_kernel_spec *s, dn_pd pd, const dn_desc *d, const dn_desc *view,
                          bool scale, bool shift, bool stats, cpu_kernel **out) {
     if (!pd) return PARE_EUNSUPPORTED;
@@ -30,10 +32,12 @@ static bool follows(const pare_kernel_spec *s) {
 
 static pare_status batchnorm(cpu_device *dev, const pare_kernel_spec *s, cpu_kernel **out) {
     const pare_operand *x = s->in[0];
-    if (s->n_in < 5 || fast_out(s, 1) || x->ndim < 2 || x->ndim > 5 || ref_attr_int(s, "training_mode", 0) || !follows(s))
+    if (s->n_in < 5 || fast_out(s, 1) || x->ndim < 2 || x->ndim > 5 || ref_attr_int(s, "training_mode", 0) ||
+        !follows(s))
         return PARE_EUNSUPPORTED;
     for (uint32_t i = 1; i < 5; i++)
-        if (!fast_in(s, i) || !fast_f32(s->in[i]) || (int64_t)ref_count(s->in[i]) != x->dims[1]) return PARE_EUNSUPPORTED;
+        if (!fast_in(s, i) || !fast_f32(s->in[i]) || (int64_t)ref_count(s->in[i]) != x->dims[1])
+            return PARE_EUNSUPPORTED;
     dn_attr a;
     dn_desc *d = prim_given(dev, x);
     float epsilon = (float)ref_attr_float(s, "epsilon", 1e-5);
@@ -101,5 +105,8 @@ pare_status cpu_make_norm(cpu_device *dev, const pare_kernel_spec *s, uint32_t c
     if (!fast_in(s, 0) || !fast_f32(s->in[0]) || !fast_f32(s->out[0]) || !s->in[0]->ndim) return PARE_EUNSUPPORTED;
     if ((ln || sm) && s->out[0]->layout.kind == PARE_LAYOUT_OWN) return PARE_EUNSUPPORTED;
     if (candidate) return PARE_ENOTFOUND;
-    return bn ? batchnorm(dev, s, out) : ln ? layernorm(dev, s, out) : sm ? softmax(dev, s, log, out) : lrn(dev, s, out);
+    return bn   ? batchnorm(dev, s, out)
+           : ln ? layernorm(dev, s, out)
+           : sm ? softmax(dev, s, log, out)
+                : lrn(dev, s, out);
 }

@@ -112,8 +112,10 @@ static parts parts_of(const dn_desc *d) {
         memcpy(p.padded, *v, sizeof p.padded);
     if (dnnl_memory_desc_query(d->md, dnnl_query_strides, &v) == dnnl_success && v)
         memcpy(p.strides, *v, sizeof p.strides);
-    if (dnnl_memory_desc_query(d->md, dnnl_query_inner_blks, &v) == dnnl_success && v) memcpy(p.blks, *v, sizeof p.blks);
-    if (dnnl_memory_desc_query(d->md, dnnl_query_inner_idxs, &v) == dnnl_success && v) memcpy(p.idxs, *v, sizeof p.idxs);
+    if (dnnl_memory_desc_query(d->md, dnnl_query_inner_blks, &v) == dnnl_success && v)
+        memcpy(p.blks, *v, sizeof p.blks);
+    if (dnnl_memory_desc_query(d->md, dnnl_query_inner_idxs, &v) == dnnl_success && v)
+        memcpy(p.idxs, *v, sizeof p.idxs);
 #else
     p.blocked = d->md.format_kind == dnnl_blocked && d->md.offset0 == 0 && d->md.extra.flags == 0;
     p.ndim = d->md.ndims;
@@ -239,19 +241,19 @@ dn_pd dn_conv(dn_engine e, bool transposed, dnnl_alg_kind_t alg, const dn_desc *
 #if DN_V3
     dn_pd pd = NULL;
     dnnl_status_t st =
-        transposed ? dnnl_deconvolution_forward_primitive_desc_create(
-                         &pd, e, dnnl_forward_inference, alg, MD(src), MD(weights), MD(bias), MD(dst), w->strides,
-                         w->dilations, w->pads_l, w->pads_r, attr_of(a))
-                   : dnnl_convolution_forward_primitive_desc_create(
-                         &pd, e, dnnl_forward_inference, alg, MD(src), MD(weights), MD(bias), MD(dst), w->strides,
-                         w->dilations, w->pads_l, w->pads_r, attr_of(a));
+        transposed ? dnnl_deconvolution_forward_primitive_desc_create(&pd, e, dnnl_forward_inference, alg, MD(src),
+                                                                      MD(weights), MD(bias), MD(dst), w->strides,
+                                                                      w->dilations, w->pads_l, w->pads_r, attr_of(a))
+                   : dnnl_convolution_forward_primitive_desc_create(&pd, e, dnnl_forward_inference, alg, MD(src),
+                                                                    MD(weights), MD(bias), MD(dst), w->strides,
+                                                                    w->dilations, w->pads_l, w->pads_r, attr_of(a));
     return st == dnnl_success ? pd : NULL;
 #else
     if (transposed) {
         dnnl_deconvolution_desc_t d;
-        dnnl_status_t st = dnnl_dilated_deconvolution_forward_desc_init(
-            &d, dnnl_forward_inference, alg, MD(src), MD(weights), MD(bias), MD(dst), w->strides, w->dilations,
-            w->pads_l, w->pads_r);
+        dnnl_status_t st = dnnl_dilated_deconvolution_forward_desc_init(&d, dnnl_forward_inference, alg, MD(src),
+                                                                        MD(weights), MD(bias), MD(dst), w->strides,
+                                                                        w->dilations, w->pads_l, w->pads_r);
         return made(e, &d, st, a);
     }
     dnnl_convolution_desc_t d;

@@ -4,9 +4,8 @@
 #include <string.h>
 
 const cpu_maker cpu_fast_makers[] = {
-    cpu_make_reorder, cpu_make_conv,   cpu_make_matmul,    cpu_make_pool,   cpu_make_norm,
-    cpu_make_eltwise, cpu_make_binary, cpu_make_transpose, cpu_make_concat, cpu_make_unary,
-    cpu_make_loops,
+    cpu_make_reorder, cpu_make_conv,      cpu_make_matmul, cpu_make_pool,  cpu_make_norm,  cpu_make_eltwise,
+    cpu_make_binary,  cpu_make_transpose, cpu_make_concat, cpu_make_unary, cpu_make_loops,
 };
 const uint32_t cpu_n_fast_makers = sizeof cpu_fast_makers / sizeof *cpu_fast_makers;
 
@@ -14,9 +13,7 @@ bool fast_is(const pare_kernel_spec *s, const char *op_type) {
     return strcmp(s->op_type, op_type) == 0 && (!*s->domain || strcmp(s->domain, "ai.onnx") == 0);
 }
 
-bool fast_in(const pare_kernel_spec *s, uint32_t i) {
-    return i < s->n_in && !(s->in[i]->flags & PARE_OPERAND_ABSENT);
-}
+bool fast_in(const pare_kernel_spec *s, uint32_t i) { return i < s->n_in && !(s->in[i]->flags & PARE_OPERAND_ABSENT); }
 
 bool fast_out(const pare_kernel_spec *s, uint32_t i) {
     return i < s->n_out && !(s->out[i]->flags & PARE_OPERAND_ABSENT);

@@ -96,7 +96,8 @@ static pare_kernel_spec *put_spec(copier *c, const pare_kernel_spec *s) {
     pare_kernel_spec *n = put(c, NULL, sizeof *n);
     const pare_operand **in = put(c, NULL, s->n_in * sizeof *in), **out = put(c, NULL, s->n_out * sizeof *out);
     const pare_named_attribute **attrs = put(c, NULL, s->n_attrs * sizeof *attrs);
-    const char *op = put_text(c, s->op_type), *domain = put_text(c, s->domain), *node = put_text(c, s->node ? s->node : "");
+    const char *op = put_text(c, s->op_type), *domain = put_text(c, s->domain),
+               *node = put_text(c, s->node ? s->node : "");
     for (uint32_t i = 0; i < s->n_in; i++) {
         const pare_operand *o = put_operand(c, s->in[i], (s->in[i]->flags & PARE_OPERAND_HOST) != 0);
         if (in) in[i] = o;

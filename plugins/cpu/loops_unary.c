@@ -48,12 +48,12 @@ typedef struct unary {
 } unary;
 
 static const unary unaries[] = {
-    {"Tanh", loop_tanh, true},       {"Erf", loop_erf, true},
-    {"Neg", loop_neg, true},         {"Floor", loop_floor, true},
-    {"Ceil", loop_ceil, true},       {"Round", loop_round, true},
-    {"Sin", loop_sin, true},         {"Cos", loop_cos, false},
-    {"Sign", loop_sign, true},       {"Reciprocal", loop_reciprocal, false},
-    {"Log", loop_log, false},        {"Softplus", loop_softplus, false},
+    {"Tanh", loop_tanh, true}, {"Erf", loop_erf, true},
+    {"Neg", loop_neg, true},   {"Floor", loop_floor, true},
+    {"Ceil", loop_ceil, true}, {"Round", loop_round, true},
+    {"Sin", loop_sin, true},   {"Cos", loop_cos, false},
+    {"Sign", loop_sign, true}, {"Reciprocal", loop_reciprocal, false},
+    {"Log", loop_log, false},  {"Softplus", loop_softplus, false},
 };
 
 typedef struct unary_impl {

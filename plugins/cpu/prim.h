@@ -29,8 +29,8 @@ pare_status prim_done(prim_build *b, cpu_kernel **out);
 dn_desc *prim_given(const cpu_device *dev, const pare_operand *o);
 dn_desc *prim_plain(const pare_operand *o);
 
-/* The first n post-ops of the spec. with_binary: out[0] is plain, and ADD and MUL may be binary ones; else ADD is a sum,
- * once. *sum: the input of the sum, -1: none. false: not these. */
+/* The first n post-ops of the spec. with_binary: out[0] is plain, and ADD and MUL may be binary ones; else ADD is a
+ * sum, once. *sum: the input of the sum, -1: none. false: not these. */
 bool prim_post(dn_attr *a, const pare_kernel_spec *s, uint32_t n, bool with_binary, int32_t *sum);
 /* Binds the operands of binary post-ops; the first post-op has index `first`. */
 void prim_post_bind(prim_build *b, uint32_t n);

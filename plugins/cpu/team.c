@@ -1,5 +1,5 @@
-/* cpu/team.c - see team.h. libgomp's entry points are called by name: the same object with gcc and with clang, whose own
- * -fopenmp would bring a second runtime. */
+/* cpu/team.c - see team.h. libgomp's entry points are called by name: the same object with gcc and with clang, whose
+ * own -fopenmp would bring a second runtime. */
 #include "team.h"
 
 #if defined(__SANITIZE_THREAD__)

@@ -66,9 +66,15 @@ static void case_drop(void) {
 
 static void case_begin(const char *op) {
     case_drop();
-    the_case.spec = (pare_kernel_spec){.size = sizeof(pare_kernel_spec), .op_type = op, .domain = "", .version = 21,
-                                       .node = op, .attrs = the_case.attr_list, .in = the_case.ins,
-                                       .out = the_case.outs, .post = the_case.posts};
+    the_case.spec = (pare_kernel_spec){.size = sizeof(pare_kernel_spec),
+                                       .op_type = op,
+                                       .domain = "",
+                                       .version = 21,
+                                       .node = op,
+                                       .attrs = the_case.attr_list,
+                                       .in = the_case.ins,
+                                       .out = the_case.outs,
+                                       .post = the_case.posts};
 }
 
 static void operand(case_operand *c, const int64_t *dims, uint32_t ndim, uint32_t flags) {
@@ -90,8 +96,8 @@ static void case_in(const int64_t *dims, uint32_t ndim, uint32_t flags) {
 
 static void case_absent(void) {
     uint32_t i = the_case.spec.n_in++;
-    the_case.in[i].o = (pare_operand){.size = sizeof(pare_operand), .flags = PARE_OPERAND_ABSENT,
-                                      .dims = the_case.in[i].dims};
+    the_case.in[i].o =
+        (pare_operand){.size = sizeof(pare_operand), .flags = PARE_OPERAND_ABSENT, .dims = the_case.in[i].dims};
     the_case.ins[i] = &the_case.in[i].o;
 }
 
@@ -111,7 +117,8 @@ static void case_set(uint32_t in, float x) { the_case.in[in].data[0] = x; }
 
 static pare_attribute *attribute(const char *name, uint32_t type, uint64_t n) {
     uint32_t i = the_case.spec.n_attrs++;
-    the_case.attrs[i] = (pare_named_attribute){.name = name, .value = {.size = sizeof(pare_attribute), .type = type, .n = n}};
+    the_case.attrs[i] =
+        (pare_named_attribute){.name = name, .value = {.size = sizeof(pare_attribute), .type = type, .n = n}};
     the_case.attr_list[i] = &the_case.attrs[i];
     return &the_case.attrs[i].value;
 }
@@ -178,8 +185,15 @@ static void reorder(const pare_operand *like, pare_layout from, pare_layout to, 
     b.layout = to;
     a.data = NULL;
     const pare_operand *in[] = {&a}, *out[] = {&b};
-    pare_kernel_spec s = {.size = sizeof s, .op_type = "Reorder", .domain = "ai.pare", .version = 1, .node = "r",
-                          .in = in, .out = out, .n_in = 1, .n_out = 1};
+    pare_kernel_spec s = {.size = sizeof s,
+                          .op_type = "Reorder",
+                          .domain = "ai.pare",
+                          .version = 1,
+                          .node = "r",
+                          .in = in,
+                          .out = out,
+                          .n_in = 1,
+                          .n_out = 1};
     void *k;
     pare_kernel_info info = {.size = sizeof info};
     assert_int_equal(the_backend->kernel(the_device, &s, 0, &k), PARE_OK);
@@ -200,12 +214,23 @@ static void find_own_layout(case_operand *c) {
     int64_t wd[5] = {c->dims[1], c->dims[1], 1, 1, 1};
     float *w = calloc((size_t)(wd[0] * wd[1]), sizeof *w);
     assert_non_null(w);
-    pare_operand k = {.size = sizeof k, .flags = PARE_OPERAND_CONSTANT, .dtype = PARE_FLOAT, .ndim = c->o.ndim, .dims = wd,
+    pare_operand k = {.size = sizeof k,
+                      .flags = PARE_OPERAND_CONSTANT,
+                      .dtype = PARE_FLOAT,
+                      .ndim = c->o.ndim,
+                      .dims = wd,
                       .data = w};
     x.layout.kind = y.layout.kind = PARE_LAYOUT_ANY;
     const pare_operand *in[] = {&x, &k}, *out[] = {&y};
-    pare_kernel_spec s = {.size = sizeof s, .op_type = "Conv", .domain = "", .version = 21, .node = "c", .in = in,
-                          .out = out, .n_in = 2, .n_out = 1};
+    pare_kernel_spec s = {.size = sizeof s,
+                          .op_type = "Conv",
+                          .domain = "",
+                          .version = 21,
+                          .node = "c",
+                          .in = in,
+                          .out = out,
+                          .n_in = 2,
+                          .n_out = 1};
     void *kernel;
     pare_kernel_info info = {.size = sizeof info};
     assert_int_equal(the_backend->kernel(the_device, &s, 0, &kernel), PARE_OK);
@@ -226,7 +251,8 @@ static bool case_has_kernel(void) {
 static void run_backend(const char *prefix) {
     pare_kernel_spec *s = &the_case.spec;
     for (uint32_t i = 0; i < s->n_in; i++)
-        if (the_case.own >> i & 1 && the_case.in[i].o.ndim == 4 && !the_case.in[i].o.flags) find_own_layout(&the_case.in[i]);
+        if (the_case.own >> i & 1 && the_case.in[i].o.ndim == 4 && !the_case.in[i].o.flags)
+            find_own_layout(&the_case.in[i]);
     void *k, *held[CASE_MAX] = {0}, *scratch;
     const void *in[CASE_MAX] = {0};
     pare_kernel_info info = {.size = sizeof info};
@@ -247,7 +273,8 @@ static void run_backend(const char *prefix) {
             reorder(o, plain_layout(o), info.in[i], the_case.in[i].data, held[i]);
         } else {
             in[i] = held[i] = device_memory(plain);
-            assert_int_equal(the_backend->copy(the_device, held[i], the_case.in[i].data, plain, PARE_COPY_TO_DEVICE), PARE_OK);
+            assert_int_equal(the_backend->copy(the_device, held[i], the_case.in[i].data, plain, PARE_COPY_TO_DEVICE),
+                             PARE_OK);
         }
     }
     const pare_operand *y = s->out[0];
@@ -318,13 +345,18 @@ static void case_check(const char *prefix, double tolerance) {
     free(want);
 }
 
-static int case_setup(void **state) {
-    (void)state;
-    void *object = dlopen(PARE_CPU_PLUGIN, RTLD_NOW | RTLD_LOCAL), *symbol;
-    if (!object || !(symbol = dlsym(object, "pare_plugin_v1"))) return -1;
+static const pare_backend *case_open_plugin(const char *path) {
+    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL), *symbol;
+    if (!object || !(symbol = dlsym(object, "pare_plugin_v1"))) return NULL;
     const pare_plugin *(*entry)(void);
     memcpy(&entry, &symbol, sizeof entry);
-    the_backend = entry()->backends[0];
+    return entry()->backends[0];
+}
+
+static int case_setup(void **state) {
+    (void)state;
+    the_backend = case_open_plugin(PARE_CPU_PLUGIN);
+    if (!the_backend) return -1;
     pare_device_opts opts = {.size = sizeof opts, .threads = 2};
     if (the_backend->open(&the_host, &opts, &the_device)) return -1;
     print_message("%s\n", the_backend->describe(the_device));

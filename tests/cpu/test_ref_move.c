@@ -88,6 +88,36 @@ static void pad_modes(void **state) {
     }
 }
 
+/* Nibbles go where they belong at odd offsets too; those around them stay. */
+static void packed_nibbles(void **state) {
+    (void)state;
+    fixture f;
+    uint8_t y[4];
+    start(&f, "Pad");
+    in(&f, PARE_UINT4, DIMS(3), U8(0x21, 0x03));
+    in(&f, PARE_INT64, DIMS(2), I64(1, 2));
+    in(&f, PARE_UINT4, SCALAR, U8(0x09));
+    out(&f, PARE_UINT4, DIMS(6), y);
+    assert_int_equal(run(&f), PARE_OK);
+    ASSERT_BYTES(y, 0x19, 0x32, 0x99);
+    start(&f, "Concat");
+    in(&f, PARE_INT4, DIMS(1, 3), U8(0xdf, 0x0e));
+    in(&f, PARE_INT4, DIMS(1, 3), U8(0x21, 0x03));
+    out(&f, PARE_INT4, DIMS(2, 3), y);
+    attr_int(&f, "axis", 0);
+    assert_int_equal(run(&f), PARE_OK);
+    ASSERT_BYTES(y, 0xdf, 0x1e, 0x32);
+    start(&f, "Slice");
+    in(&f, PARE_INT4, DIMS(5), U8(0x21, 0x43, 0x05));
+    in(&f, PARE_INT64, DIMS(1), I64(3));
+    in(&f, PARE_INT64, DIMS(1), I64(-6));
+    in_absent(&f);
+    in(&f, PARE_INT64, DIMS(1), I64(-1));
+    out(&f, PARE_INT4, DIMS(4), y);
+    assert_int_equal(run(&f), PARE_OK);
+    ASSERT_BYTES(y, 0x34, 0x12);
+}
+
 static void depth_and_space(void **state) {
     (void)state;
     fixture f;
@@ -382,6 +412,7 @@ int main(void) {
         cmocka_unit_test(concat_and_split),
         cmocka_unit_test(slice_backwards),
         cmocka_unit_test(pad_modes),
+        cmocka_unit_test(packed_nibbles),
         cmocka_unit_test(depth_and_space),
         cmocka_unit_test(expand_and_tile),
         cmocka_unit_test(gather_checks_indices),

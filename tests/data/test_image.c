@@ -235,7 +235,7 @@ static int tool(int argc, char **argv) {
             if (strncmp(argv[i], "labels", 6) == 0)
                 src.labels = v;
             else
-                pre.layout = v[1] == 'h' ? PARE_LAYOUT_NHWC : PARE_LAYOUT_NCHW;
+                pre.layout = v[1] == 'h' ? PARE_DATA_LAYOUT_NHWC : PARE_DATA_LAYOUT_NCHW;
             break;
         case 'r' << 8 | 'e':
             if (strchr(v, 'x'))

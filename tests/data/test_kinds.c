@@ -334,7 +334,7 @@ static void tensors(void **state) {
     /* floats are not scaled; mean and std a channel; to NHWC for a model that wants it */
     pare_data_preprocess pre = {.n_mean = 3, .mean = {0, 1, 2}, .n_std = 1, .std = {2}};
     pare_data_target nhwc = {PARE_FLOAT, 4, {-1, 1, 2, 3}};
-    pre.layout = PARE_LAYOUT_NHWC;
+    pre.layout = PARE_DATA_LAYOUT_NHWC;
     pare_reader *r = reader_good(set, &pre, &nhwc, 2);
     pare_batch b = next_good(r);
     assert_memory_equal(pare_array_data(b.images), ((float[]){0, .5f, 1, .5f, 1, 1.5f, 3, 3.5f, 4, 3.5f, 4, 4.5f}), 48);

@@ -338,6 +338,56 @@ static void order_and_scale(void **state) {
     pare_diags_free(d);
 }
 
+static void as_text(void **state) {
+    (void)state;
+    static const pare_data_preprocess some[] = {
+        {0},
+        {.resize = 256,
+         .crop_height = 224,
+         .crop_width = 200,
+         .n_mean = 3,
+         .mean = {0.485, 0.456, 0.1},
+         .n_std = 1,
+         .std = {0.1}},
+        {.scale = 1.0 / 127,
+         .resize_height = 3,
+         .resize_width = 4,
+         .channels = 1,
+         .order = PARE_ORDER_BGR,
+         .layout = PARE_DATA_LAYOUT_NHWC},
+        {.layout = PARE_DATA_LAYOUT_NCHW},
+    };
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        pare_sb b = {0};
+        pare_data_preprocess p;
+        pare_data_preprocess_print(&some[i], &b);
+        assert_int_equal(pare_data_preprocess_parse(b.data, "m.onnx", NULL, &p), PARE_OK);
+        assert_memory_equal(&p, &some[i], sizeof p);
+        if (i == 3) assert_string_equal(b.data, "{\"layout\":\"nchw\"}");
+        pare_sb_free(&b);
+    }
+    static const struct {
+        const char *text, *part;
+    } bad[] = {{"", "JSON"},
+               {"[1]", "JSON"},
+               {"{\"mean\": []}", "mean"},
+               {"{\"std\": [1, \"x\"]}", "std"},
+               {"{\"resize\": 0}", "resize"},
+               {"{\"crop\": [1, 2, 3]}", "crop"},
+               {"{\"crop\": 70000}", "crop"},
+               {"{\"order\": \"grb\"}", "order"},
+               {"{\"layout\": \"chw\"}", "layout"},
+               {"{\"scale\": \"1\"}", "scale"},
+               {"{\"gamma\": 2}", "gamma"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
+        pare_data_preprocess p;
+        assert_int_equal(pare_data_preprocess_parse(bad[i].text, "m.onnx", d, &p), PARE_EINVAL);
+        told(d, "data.preprocess", bad[i].part);
+        pare_diags_free(d);
+    }
+}
+
 static void ends_early(void **state) {
     (void)state;
     pare_data_source src = numbers();
@@ -361,9 +411,9 @@ static void ends_early(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(take),       cmocka_unit_test(split), cmocka_unit_test(shuffle),
-        cmocka_unit_test(broken),     cmocka_unit_test(fits),  cmocka_unit_test(order_and_scale),
-        cmocka_unit_test(ends_early),
+        cmocka_unit_test(take),       cmocka_unit_test(split),   cmocka_unit_test(shuffle),
+        cmocka_unit_test(broken),     cmocka_unit_test(fits),    cmocka_unit_test(order_and_scale),
+        cmocka_unit_test(ends_early), cmocka_unit_test(as_text),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);
 }

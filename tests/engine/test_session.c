@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 
-
 static pare_diags *diags(void) { return pare_diags_new(PARE_DIAG_SILENT, stderr); }
 
 static void assert_said(pare_diags *d, const char *code, const char *part) {
@@ -113,7 +112,8 @@ static void residual_all_ways(void **state) {
             assert_memory_equal(pare_array_data(got), pare_array_data(again), got->nbytes);
             for (int part = 0; part < 2; part++) {
                 pare_array *xp = net_array(PARE_FLOAT, 4, half, net_f(x) + part * 3 * 72), *yp = run1(s, xp);
-                for (int i = 0; i < 9; i++) assert_true(abs((int)((net_f(yp)[i] - net_f(got)[part * 9 + i]) * 1e5f)) <= 1);
+                for (int i = 0; i < 9; i++)
+                    assert_true(abs((int)((net_f(yp)[i] - net_f(got)[part * 9 + i]) * 1e5f)) <= 1);
                 pare_array_unref(xp);
                 pare_array_unref(yp);
             }
@@ -276,7 +276,8 @@ static void fetches(void **state) {
         for (uint64_t i = 0; i < out[1]->count; i++) assert_true(net_f(out[1])[i] >= 0);
         for (int i = 0; i < 4; i++) {
             if (device)
-                assert_true(net_distance(out[i], first[i]) < 1e-5), pare_array_unref(out[i]), pare_array_unref(first[i]);
+                assert_true(net_distance(out[i], first[i]) < 1e-5), pare_array_unref(out[i]),
+                    pare_array_unref(first[i]);
             else
                 first[i] = out[i];
         }
@@ -447,8 +448,8 @@ static void out_of_memory(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = {T(by_hand),      T(residual_all_ways), T(packed_once), T(mixed_devices),
-                                       T(shape_chain),  T(numbers_of_an_input), T(fetches),   T(nothing_in),
-                                       T(wrong_inputs), T(refusals),          T(capped),      T(out_of_memory)};
+    const struct CMUnitTest tests[] = {
+        T(by_hand), T(residual_all_ways), T(packed_once),  T(mixed_devices), T(shape_chain), T(numbers_of_an_input),
+        T(fetches), T(nothing_in),        T(wrong_inputs), T(refusals),      T(capped),      T(out_of_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

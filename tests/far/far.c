@@ -49,7 +49,7 @@ typedef struct kernel {
     pare_operand *operands;
     pare_layout *in, *out;
     uint64_t *pack;
-    uint32_t n_in, n_own;  /* with and without operands of post-ops */
+    uint32_t n_in, n_own; /* with and without operands of post-ops */
     pare_post_op post[8];
     uint32_t n_post;
     bool reversed, reorder;
@@ -407,10 +407,24 @@ static pare_status kernel_pack(void *p, uint32_t i, const void *src, void *dst) 
 }
 
 #define BACKEND(NAME, HOST)                                                                                            \
-    const pare_backend NAME##_backend = {                                                                              \
-        .size = sizeof(pare_backend), .host_memory = (HOST), .id = #NAME, .version = "1", .summary = "for tests",       \
-        .count = count_one, .open = NAME##_open, .close = dev_close, .describe = dev_describe, .alloc = dev_alloc,     \
-        .free = dev_free, .copy = dev_copy, .fill = dev_fill, .sync = dev_sync, .kernel = kernel_make,                 \
-        .kernel_info = kernel_info, .kernel_free = kernel_free, .pack = kernel_pack, .run = kernel_run}
+    const pare_backend NAME##_backend = {.size = sizeof(pare_backend),                                                 \
+                                         .host_memory = (HOST),                                                        \
+                                         .id = #NAME,                                                                  \
+                                         .version = "1",                                                               \
+                                         .summary = "for tests",                                                       \
+                                         .count = count_one,                                                           \
+                                         .open = NAME##_open,                                                          \
+                                         .close = dev_close,                                                           \
+                                         .describe = dev_describe,                                                     \
+                                         .alloc = dev_alloc,                                                           \
+                                         .free = dev_free,                                                             \
+                                         .copy = dev_copy,                                                             \
+                                         .fill = dev_fill,                                                             \
+                                         .sync = dev_sync,                                                             \
+                                         .kernel = kernel_make,                                                        \
+                                         .kernel_info = kernel_info,                                                   \
+                                         .kernel_free = kernel_free,                                                   \
+                                         .pack = kernel_pack,                                                          \
+                                         .run = kernel_run}
 BACKEND(far, 0);
 BACKEND(near, 1);

@@ -1,8 +1,8 @@
 /* far.h - two backends for tests, over the plain C kernels: `near` in host memory, `far` in a separate address space.
  *
- * far's memory is a region that nobody can touch outside of a run or copy; its queue runs nothing before a sync; it has a
- * memory cap, fails the n-th allocation on demand, keeps what Conv takes and makes in a layout of its own, packs Conv's
- * weights, and fuses Relu and Add behind Conv. Every wrong pointer is an error. May use: sdk, plugins/cpu/ref.
+ * far's memory is a region that nobody can touch outside of a run or copy; its queue runs nothing before a sync; it has
+ * a memory cap, fails the n-th allocation on demand, keeps what Conv takes and makes in a layout of its own, packs
+ * Conv's weights, and fuses Relu and Add behind Conv. Every wrong pointer is an error. May use: sdk, plugins/cpu/ref.
  */
 #ifndef PARE_TESTS_FAR_H
 #define PARE_TESTS_FAR_H
@@ -11,11 +11,11 @@
 
 /* What the tests turn and read. Reset between tests with memset. */
 typedef struct far_control {
-    uint64_t fail_at;       /* the n-th allocation from now on far fails, 0: none */
-    const char *refuse;     /* far has no kernel for this op */
+    uint64_t fail_at;                              /* the n-th allocation from now on far fails, 0: none */
+    const char *refuse;                            /* far has no kernel for this op */
     uint64_t allocs, live, live_bytes, peak_bytes; /* far's */
     uint64_t kernels, runs, packs, reorders, posts;
-    uint64_t wrong;         /* pointers that point where they may not */
+    uint64_t wrong; /* pointers that point where they may not */
 } far_control;
 extern far_control far_ctl;
 

@@ -107,7 +107,8 @@ static inline double net_distance(const pare_array *a, const pare_array *b) {
 static inline pare_model *net_residual(int64_t batch) {
     pare_model *m = net_new(17);
     const pare_dim dims[] = {{batch, batch < 0 ? "N" : NULL}, {2, NULL}, {6, NULL}, {6, NULL}};
-    const int64_t w1[] = {4, 2, 3, 3}, w2[] = {4, 4, 3, 3}, w3[] = {4, 2, 1, 1}, c[] = {4}, fc[] = {3, 4}, three[] = {3};
+    const int64_t w1[] = {4, 2, 3, 3}, w2[] = {4, 4, 3, 3}, w3[] = {4, 2, 1, 1}, c[] = {4}, fc[] = {3, 4},
+                  three[] = {3};
     const int64_t pads[] = {1, 1, 1, 1};
     const float var[] = {0.5f, 1.5f, 2.0f, 0.25f};
     net_input(m, "x", PARE_FLOAT, 4, dims);

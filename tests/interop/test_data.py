@@ -182,8 +182,7 @@ def folder(dir):
 def arrays(dir):
     rng = np.random.default_rng(3)
     n = 0
-    dtypes = ["?", "i1", "u1", "<i2", ">i2", "<u2", "<i4", ">u4", "<i8", ">i8", "<u8", "<f2", ">f2", "<f4", ">f4", "<f8",
-              ">f8"]
+    dtypes = "? i1 u1 <i2 >i2 <u2 <i4 >u4 <i8 >i8 <u8 <f2 >f2 <f4 >f4 <f8 >f8".split()
     for dt in dtypes:
         for order in "CF":
             for shape in [(5,), (4, 3), (2, 3, 4, 5, 2)]:

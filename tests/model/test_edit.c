@@ -49,7 +49,8 @@ static void assert_consistent(const pare_model *m) {
         if (v->producer) assert_int_equal(pare_model_node(m, v->producer)->out[v->slot], v->id);
     }
     for (size_t i = 0; i < m->nodes.len; i++)
-        for (uint32_t k = 0; m->nodes.data[i] && k < m->nodes.data[i]->n_in; k++) inputs += m->nodes.data[i]->in[k] != 0;
+        for (uint32_t k = 0; m->nodes.data[i] && k < m->nodes.data[i]->n_in; k++)
+            inputs += m->nodes.data[i]->in[k] != 0;
     assert_int_equal(uses, inputs);
 }
 
@@ -110,7 +111,7 @@ static void test_sorts(void **state) {
     uint32_t x = find(m, "input"), b = find(m, "b");
     const char *late[] = {"late"};
     uint32_t n = pare_node_add(m, PARE_MAIN_GRAPH, 0, "Neg", "", "neg", &x, 1, late, 1); /* at the end */
-    pare_node_input_set(m, 2, 1, find(m, "late"));                                        /* needed in the middle */
+    pare_node_input_set(m, 2, 1, find(m, "late"));                                       /* needed in the middle */
     (void)b;
     assert_int_equal(pare_model_check(m, NULL), PARE_OK);
     const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);

@@ -182,7 +182,8 @@ static pare_status reads(const pare_host *host, pare_model *m) {
     n->layer(host, (const pare_layer_note *)(const void *)&note);
 
     room diag = room_of(sizeof(pare_diag) + MORE);
-    const pare_diag d = {.size = diag.size, .severity = PARE_NOTE, .code = "test.newer", .message = "newer", .hint = "h"};
+    const pare_diag d = {
+        .size = diag.size, .severity = PARE_NOTE, .code = "test.newer", .message = "newer", .hint = "h"};
     memcpy(&diag, &d, sizeof d);
     host->report(host, (const pare_diag *)(const void *)&diag);
     room old = room_of(PARE_END(pare_diag, message)); /* what stands behind is no pointer */
@@ -291,8 +292,8 @@ static void rows_of_parameters(void **state) {
     room rows[2];
     for (size_t i = 0; i < 2; i++) {
         rows[i] = room_of(sizeof(pare_param) + MORE);
-        const pare_param p = {.size = rows[i].size, .type = PARE_PARAM_INT, .name = i ? "b" : "a", .doc = "A test.",
-                              .dflt = "3"};
+        const pare_param p = {
+            .size = rows[i].size, .type = PARE_PARAM_INT, .name = i ? "b" : "a", .doc = "A test.", .dflt = "3"};
         memcpy(&rows[i], &p, sizeof p);
     }
     pare_param_table table = {(const pare_param *)(const void *)rows, 2, sizeof(room)};
@@ -309,9 +310,12 @@ static void rows_of_parameters(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plugins_may_be_older_or_newer), cmocka_unit_test(smaller_than_minor_0_is_misuse),
-        cmocka_unit_test(lists_of_layers),               cmocka_unit_test(what_plugins_give),
-        cmocka_unit_test(a_grown_host_takes_minor_0),    cmocka_unit_test(layers_know_their_blocks),
+        cmocka_unit_test(plugins_may_be_older_or_newer),
+        cmocka_unit_test(smaller_than_minor_0_is_misuse),
+        cmocka_unit_test(lists_of_layers),
+        cmocka_unit_test(what_plugins_give),
+        cmocka_unit_test(a_grown_host_takes_minor_0),
+        cmocka_unit_test(layers_know_their_blocks),
         cmocka_unit_test(rows_of_parameters),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

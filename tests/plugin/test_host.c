@@ -283,8 +283,9 @@ static void notes_become_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(base_functions),    cmocka_unit_test(statuses_are_judged), cmocka_unit_test(check_only_looks),
-        cmocka_unit_test(tensors_interface), cmocka_unit_test(misuse_never_aborts), cmocka_unit_test(notes_become_json),
+        cmocka_unit_test(base_functions),         cmocka_unit_test(statuses_are_judged),
+        cmocka_unit_test(check_only_looks),       cmocka_unit_test(tensors_interface),
+        cmocka_unit_test(misuse_never_aborts),    cmocka_unit_test(notes_become_json),
         cmocka_unit_test(masks_of_somebody_else),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -169,27 +169,69 @@ static void move_row(uint8_t *d, int64_t ds, const uint8_t *s, int64_t ss, int64
     }
 }
 
+/* Leaves out dims of 1 and joins neighbours that both sides walk as one. The number of dims left. */
+static uint32_t join_dims(int64_t *dims, int64_t *ds, int64_t *ss, uint32_t ndim) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < ndim; i++) {
+        if (dims[i] == 1) continue;
+        bool joins = n && ds[n - 1] == dims[i] * ds[i] && ss[n - 1] == dims[i] * ss[i];
+        uint32_t to = joins ? n - 1 : n++;
+        dims[to] = joins ? dims[to] * dims[i] : dims[i];
+        ds[to] = ds[i];
+        ss[to] = ss[i];
+    }
+    return n;
+}
+
 void refb_copy(void *dst, int64_t dst_at, const int64_t *dst_strides, const void *src, int64_t src_at,
                const int64_t *src_strides, const int64_t *dims, uint32_t ndim, uint32_t dtype) {
     uint32_t bits = pare_dtype_bits(dtype), bytes = bits / 8;
-    int64_t pos[2 * REF_DIMS] = {0};
-    uint32_t outer = ndim ? ndim - 1 : 0;
-    int64_t n = ndim ? dims[outer] : 1;
-    int64_t ds = ndim ? dst_strides[outer] : 1, ss = ndim ? src_strides[outer] : 1;
+    int64_t pos[2 * REF_DIMS] = {0}, d[2 * REF_DIMS], to[2 * REF_DIMS], from[2 * REF_DIMS];
     if (!refb_product(dims, ndim)) return;
+    for (uint32_t i = 0; i < ndim; i++) {
+        d[i] = dims[i];
+        to[i] = dst_strides[i];
+        from[i] = src_strides[i];
+    }
+    ndim = join_dims(d, to, from, ndim);
+    uint32_t outer = ndim ? ndim - 1 : 0;
+    int64_t n = ndim ? d[outer] : 1, ds = ndim ? to[outer] : 1, ss = ndim ? from[outer] : 1;
     do {
-        int64_t to = dst_at, from = src_at;
+        int64_t x = dst_at, y = src_at;
         for (uint32_t i = 0; i < outer; i++) {
-            to += pos[i] * dst_strides[i];
-            from += pos[i] * src_strides[i];
+            x += pos[i] * to[i];
+            y += pos[i] * from[i];
         }
-        if (bits % 8 == 0) {
-            move_row((uint8_t *)dst + to * bytes, ds, (const uint8_t *)src + from * bytes, ss, n, bytes);
-        } else {
-            for (int64_t i = 0; i < n; i++)
-                move_bits(dst, (uint64_t)(to + i * ds), src, (uint64_t)(from + i * ss), bits);
-        }
-    } while (outer && ref_next(pos, dims, outer));
+        if (bits % 8 == 0)
+            move_row((uint8_t *)dst + x * bytes, ds, (const uint8_t *)src + y * bytes, ss, n, bytes);
+        else
+            for (int64_t i = 0; i < n; i++) move_bits(dst, (uint64_t)(x + i * ds), src, (uint64_t)(y + i * ss), bits);
+    } while (outer && ref_next(pos, d, outer));
+}
+
+#define PICK_ROW(bytes)                                                                                                \
+    for (uint64_t i = 0; i < n; i++) memcpy(d + i * (bytes), index[i] < 0 ? a : s + index[i] * (bytes), (bytes))
+
+void refb_pick(void *dst, uint64_t dst_at, const void *src, uint64_t src_at, const int64_t *index, uint64_t n,
+               const void *absent, uint32_t dtype) {
+    uint32_t bits = pare_dtype_bits(dtype), bytes = bits / 8;
+    if (bits % 8) {
+        for (uint64_t i = 0; i < n; i++)
+            if (index[i] < 0)
+                move_bits(dst, dst_at + i, absent, 0, bits);
+            else
+                move_bits(dst, dst_at + i, src, src_at + (uint64_t)index[i], bits);
+        return;
+    }
+    uint8_t *d = (uint8_t *)dst + dst_at * bytes;
+    const uint8_t *s = src ? (const uint8_t *)src + src_at * bytes : absent, *a = absent;
+    switch (bytes) {
+    case 1: PICK_ROW(1); break;
+    case 2: PICK_ROW(2); break;
+    case 4: PICK_ROW(4); break;
+    case 8: PICK_ROW(8); break;
+    default: PICK_ROW(16); break;
+    }
 }
 
 /* ---- windows ---- */

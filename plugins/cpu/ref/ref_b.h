@@ -30,6 +30,10 @@ void refb_move(void *dst, uint64_t di, const void *src, uint64_t si, uint64_t n,
 void refb_copy(void *dst, int64_t dst_at, const int64_t *dst_strides, const void *src, int64_t src_at,
                const int64_t *src_strides, const int64_t *dims, uint32_t ndim, uint32_t dtype);
 
+/* n elements in a row, element i being src's number src_at + index[i], or the one at `absent` where index[i] is -1. */
+void refb_pick(void *dst, uint64_t dst_at, const void *src, uint64_t src_at, const int64_t *index, uint64_t n,
+               const void *absent, uint32_t dtype);
+
 /* A window that slides over 1 to 3 dims; those in front are 1. */
 typedef struct refb_window {
     int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3], pad_end[3];

@@ -232,11 +232,14 @@ pare_status ref_pad(const ref_call *c) {
     }
     if (!ref_count(y)) return PARE_OK;
     if (!ref_count(x) && mode != PAD_CONSTANT) return PARE_EINVAL;
-    uint64_t total = 0;
+    if (!y->ndim) return ref_same_bytes(c);
+    uint32_t last = y->ndim - 1;
+    uint64_t total = (uint64_t)y->dims[last]; /* and a row from nowhere */
     for (uint32_t i = 0; i < y->ndim; i++) total += (uint64_t)y->dims[i];
-    int64_t *map = refb_alloc(total, sizeof *map), *row[REF_DIMS] = {0};
+    int64_t *map = refb_alloc(total, sizeof *map), *row[REF_DIMS] = {0}, *nowhere = map;
     if (!map) return PARE_ENOMEM;
-    total = 0;
+    for (int64_t i = 0; i < y->dims[last]; i++) nowhere[i] = -1;
+    total = (uint64_t)y->dims[last];
     refb_strides(x->dims, x->ndim, strides);
     for (uint32_t d = 0; d < y->ndim; d++) {
         row[d] = map + total;
@@ -246,14 +249,16 @@ pare_status ref_pad(const ref_call *c) {
             row[d][i] = from < 0 ? -1 : from * strides[d];
         }
     }
-    uint8_t zero[16] = {0};
+    const uint8_t zero[16] = {0};
     const void *value = ref_has(s, 2) && ref_count(s->in[2]) && s->in[2]->dtype == x->dtype ? c->in[2] : zero;
-    uint64_t o = 0;
+    uint64_t o = 0, n_row = (uint64_t)y->dims[last];
     do {
         int64_t at = 0;
-        for (uint32_t d = 0; at >= 0 && d < y->ndim; d++) at = row[d][pos[d]] < 0 ? -1 : at + row[d][pos[d]];
-        refb_move(c->out[0], o++, at < 0 ? value : c->in[0], at < 0 ? 0 : (uint64_t)at, 1, x->dtype);
-    } while (y->ndim && ref_next(pos, y->dims, y->ndim));
+        for (uint32_t d = 0; at >= 0 && d < last; d++) at = row[d][pos[d]] < 0 ? -1 : at + row[d][pos[d]];
+        refb_pick(c->out[0], o, c->in[0], at < 0 ? 0 : (uint64_t)at, at < 0 ? nowhere : row[last], n_row, value,
+                  x->dtype);
+        o += n_row;
+    } while (last && ref_next(pos, y->dims, last));
     free(map);
     return PARE_OK;
 }

@@ -175,20 +175,22 @@ static pare_status make_map(const request *r, uint32_t d, int64_t in, int64_t ou
 static void run_nearest(const ref_call *c, const request *r, const axis_map *maps) {
     const pare_operand *x = c->spec->in[0], *y = c->spec->out[0];
     int64_t pos[REF_DIMS] = {0}, strides[REF_DIMS];
-    uint64_t o = 0;
+    uint64_t o = 0, n = x->ndim ? (uint64_t)y->dims[x->ndim - 1] : 1;
+    uint32_t last = x->ndim ? x->ndim - 1 : 0;
+    static const int64_t scalar = 0;
     refb_strides(x->dims, x->ndim, strides);
     do {
         int64_t at = 0;
         bool outside = false;
-        for (uint32_t d = 0; d < x->ndim; d++) {
+        for (uint32_t d = 0; d < last; d++) {
             at += maps[d].index[pos[d]] * strides[d];
             outside = outside || maps[d].outside[pos[d]];
         }
-        if (outside)
-            ref_set(c->out[0], y->dtype, o++, r->extrapolation);
-        else
-            refb_move(c->out[0], o++, c->in[0], (uint64_t)at, 1, y->dtype);
-    } while (x->ndim && ref_next(pos, y->dims, y->ndim));
+        refb_pick(c->out[0], o, c->in[0], (uint64_t)at, x->ndim ? maps[last].index : &scalar, n, NULL, y->dtype);
+        for (uint64_t i = 0; r->transform == CROP && x->ndim && i < n; i++)
+            if (outside || maps[last].outside[i]) ref_set(c->out[0], y->dtype, o + i, r->extrapolation);
+        o += n;
+    } while (last && ref_next(pos, y->dims, last));
 }
 
 /* One axis of v (outer, in, inner) into w (outer, out, inner). */
