@@ -37,7 +37,7 @@ bool pare_file_lock(FILE *f);
 /* ---- reading ---- */
 
 /* A whole file, read-only in memory. Reference-counted; thread-safe. Regular files are mapped (empty ones have len 0),
- * pipes are read. Large maps are read in by the kernel ahead of use. */
+ * pipes are read, devices refused. Large maps are read in by the kernel ahead of use. */
 typedef struct pare_map_file {
     const unsigned char *data;
     uint64_t len;

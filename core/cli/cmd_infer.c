@@ -58,11 +58,12 @@ static pare_status read_input(const char *path, pare_diags *d, pare_array **out)
 }
 
 /* The output's file: "/" and what a file name can't hold become "_". */
-static char *output_path(const char *dir, const char *name) {
+static char *output_path(const char *dir, const char *name, const char *end) {
     pare_sb b = {0};
     for (const char *p = name; *p; p++) pare_sb_addc(&b, *p == '/' || (unsigned char)*p < 0x20 ? '_' : *p);
-    pare_sb_add(&b, ".npy");
-    char *path = pare_path_join(dir, pare_sb_str(&b)[0] == '.' && b.len == 4 ? "_.npy" : pare_sb_str(&b));
+    if (!b.len) pare_sb_addc(&b, '_');
+    pare_sb_add(&b, end);
+    char *path = pare_path_join(dir, pare_sb_str(&b));
     pare_sb_free(&b);
     return path;
 }
@@ -77,11 +78,17 @@ static pare_array *widened(pare_array *a) {
     return f;
 }
 
+/* Can numpy's format hold it? bfloat16 is widened. Floats of 8 bits and less go to ONNX's own. */
+static bool in_npy(uint32_t dtype) {
+    return pare_dtype_kind(dtype) != 'f' || pare_dtype_bits(dtype) >= 16;
+}
+
 static pare_status write_output(pare_cli *c, const char *name, pare_array *a) {
     pare_array *w = widened(a);
     if (!w) return pare_fail(c->diags, PARE_ENOMEM, "memory.output", NULL, "no memory for output %s", name);
-    char *path = output_path(c->args.out, name);
-    pare_status st = pare_npy_write(path, w, c->diags);
+    bool npy = in_npy(a->dtype);
+    char *path = output_path(c->args.out, name, npy ? ".npy" : ".pb");
+    pare_status st = npy ? pare_npy_write(path, w, c->diags) : pare_onnx_tensor_file_write(path, name, a, c->diags);
     if (!st && !c->args.quiet) {
         pare_sb b = {0};
         pare_sb_add_safe(&b, path, strlen(path));
@@ -152,7 +159,8 @@ static const pare_opt infer_opts[] = {
 
 const pare_command pare_cmd_infer = {
     "infer", "MODEL", 1, 1, "runs a model on tensors",
-    "Inputs bind in order to the graph's inputs that are not initializers. bfloat16 outputs are written as float32.",
+    "Inputs bind in order to the graph's inputs that are not initializers. Outputs are written as .npy: bfloat16 as float32,\n"
+    "ints below 8 bits as 8 bits; floats of 8 bits and less as ONNX tensors (.pb).",
     infer_opts, sizeof infer_opts / sizeof *infer_opts, infer};
 
 /* ---- bench ---- */

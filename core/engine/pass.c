@@ -60,6 +60,7 @@ pare_status pare_engine_passes(pare_model *m, pare_diags *d) {
     static const pare_engine_pass list[] = {
         pare_pass_cancel_transposes, pare_pass_fold_pad, pare_pass_fold_batchnorm,
         pare_pass_layernorm,         pare_pass_gelu,     pare_pass_matmul_add,
+        pare_pass_sink_reshape,
     };
     const pare_pass *dead = pare_pass_find("remove_dead");
     enum { ROUNDS = 4 };

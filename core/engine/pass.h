@@ -18,6 +18,7 @@ pare_status pare_pass_cancel_transposes(pare_model *m, pare_diags *d, uint64_t *
 pare_status pare_pass_layernorm(pare_model *m, pare_diags *d, uint64_t *changed);
 pare_status pare_pass_gelu(pare_model *m, pare_diags *d, uint64_t *changed);
 pare_status pare_pass_matmul_add(pare_model *m, pare_diags *d, uint64_t *changed);
+pare_status pare_pass_sink_reshape(pare_model *m, pare_diags *d, uint64_t *changed);
 
 /* All of them, in their order, each as often as it finds something (bounded). */
 pare_status pare_engine_passes(pare_model *m, pare_diags *d);

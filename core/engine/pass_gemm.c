@@ -79,6 +79,8 @@ static pare_status rewrite(pare_model *m, const match *f, pare_diags *d) {
         const uint32_t again[] = {pare_model_node(m, last)->out[0], back};
         last = add1(m, before, "Reshape", name, again, 2);
     }
+    const pare_value *y = pare_model_value(m, f->add->out[0]); /* known better here than by inference: N is still N */
+    pare_value_type_set(m, pare_model_node(m, last)->out[0], PARE_FLOAT, y->ndim, y->dims);
     uint32_t matmul = f->matmul->id;
     pare_pass_replace(m, f->add->id, last);
     pare_node_del(m, matmul);

@@ -34,5 +34,6 @@ pare_status pare_onnx_stream(pare_model *m, pare_sink to, pare_diags *d);
 
 /* A file that holds one TensorProto (*.pb, as in ONNX's test sets). *out is the caller's to unref. */
 pare_status pare_onnx_tensor_file_read(const char *path, pare_diags *d, pare_array **out);
+pare_status pare_onnx_tensor_file_write(const char *path, const char *name, const pare_array *a, pare_diags *d);
 
 #endif

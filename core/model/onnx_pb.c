@@ -1,6 +1,6 @@
 /* model/onnx_pb.c - a lone TensorProto in a file (*.pb), as ONNX's test sets hold them. See onnx.h.
  *
- * The bytes are wrapped as the only initializer of an empty model, so that they go through every check that a model's
+ * Reading: the bytes are wrapped as the only initializer of an empty model, so that they go through every check that a model's
  * tensors go through. May use: onnx.h, array.h.
  */
 #include "model/onnx.h"
@@ -48,5 +48,21 @@ pare_status pare_onnx_tensor_file_read(const char *path, pare_diags *d, pare_arr
     pare_sb_free(&graph);
     pare_sb_free(&model);
     pare_map_file_unref(f);
+    return st;
+}
+
+pare_status pare_onnx_tensor_file_write(const char *path, const char *name, const pare_array *a, pare_diags *d) {
+    enum { DIMS = 1, DATA_TYPE = 2, NAME = 8, RAW_DATA = 9 };
+    pare_sb b = {0};
+    for (uint32_t i = 0; i < a->ndim; i++) {
+        put_varint(&b, DIMS << 3);
+        put_varint(&b, (uint64_t)a->dims[i]);
+    }
+    put_varint(&b, DATA_TYPE << 3);
+    put_varint(&b, a->dtype);
+    put_bytes(&b, NAME, name, strlen(name));
+    put_bytes(&b, RAW_DATA, a->nbytes ? pare_array_data(a) : "", (size_t)a->nbytes);
+    pare_status st = pare_file_write(path, pare_sb_str(&b), b.len, d);
+    pare_sb_free(&b);
     return st;
 }

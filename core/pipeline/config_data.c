@@ -105,7 +105,7 @@ static const char *source_path(pare_config *c, const pare_yaml_node *n, const ch
 /* ---- a set ---- */
 
 /* The one key that says where the samples come from, or NULL after having said so. */
-static const source_key *find_source(pare_config *c, const pare_yaml_node *n, const char *path) {
+static const source_key *find_source(pare_config *c, const pare_yaml_node *n, const char *path, bool unknown_key) {
     const source_key *found = NULL;
     for (uint32_t i = 0; i < n->n; i++)
         for (size_t k = 0; k < COUNT(sources); k++) {
@@ -120,7 +120,7 @@ static const source_key *find_source(pare_config *c, const pare_yaml_node *n, co
     if (found) return found;
     const char *names[COUNT(sources)];
     for (size_t k = 0; k < COUNT(sources); k++) names[k] = sources[k].name;
-    for (uint32_t i = 0; i < n->n; i++) /* a slip in its name was said already */
+    for (uint32_t i = 0; unknown_key && i < n->n; i++) /* a slip in its name was said already */
         if (pare_nearest(n->items[i]->key, names, COUNT(sources))) return NULL;
     pare_config_fail(c, n->at, path, "config.missing", pare_config_hint(c, "", "it can be", names, COUNT(sources)),
                      "%s doesn't say where its samples come from", path);
@@ -239,8 +239,9 @@ static void read_set(pare_config *c, const pare_yaml_node *n, pare_pipeline_set 
         pare_config_wrong(c, n, path, "a map, as in {folder: images} or {from: train, take: 512}", NULL);
         return;
     }
+    size_t before = c->errors;
     pare_config_keys(c, n, path, keys, COUNT(keys));
-    const source_key *k = find_source(c, n, path);
+    const source_key *k = find_source(c, n, path, c->errors > before);
     if (!k) return;
     const pare_yaml_node *v = pare_yaml_get(n, k->name);
     const char *at = pare_arena_printf(&c->p->arena, "%s.%s", path, k->name);

@@ -58,6 +58,123 @@ static json_t *with_property(void) {
     return json_pack("{s:[s, s], s:s}", "type", "object", "null", "description", "Its parameters.");
 }
 
+static json_t *switch_schema(bool has_auto, const char *description) {
+    json_t *j =
+        words(has_auto ? (const char *const[]){"auto", "on", "off", NULL} : (const char *const[]){"on", "off", NULL});
+    json_array_append_new(json_object_get(j, "enum"), json_true());
+    json_array_append_new(json_object_get(j, "enum"), json_false());
+    return or_substitution(j, description);
+}
+
+/* ---- data ---- */
+
+static json_t *whole(json_int_t lo, json_int_t hi, const char *description) {
+    return or_substitution(json_pack("{s:s, s:I, s:I}", "type", "integer", "minimum", lo, "maximum", hi), description);
+}
+
+static json_t *or_null(json_t *schema, const char *description) {
+    return json_pack("{s:[o, {s:s}], s:s}", "anyOf", schema, "type", "null", "description", description);
+}
+
+static json_t *number(bool positive) {
+    json_t *j = json_pack("{s:s}", "type", "number");
+    if (positive) json_object_set_new(j, "exclusiveMinimum", json_integer(0));
+    return or_substitution(j, NULL);
+}
+
+/* A number, or a list of one a channel. */
+static json_t *channel_numbers(bool positive, const char *description) {
+    json_t *many =
+        json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", 1, "maxItems", 16, "items", number(positive));
+    return json_pack("{s:[o, o, {s:s}], s:s}", "anyOf", number(positive), many, "type", "null", "description",
+                     description);
+}
+
+static json_t *side_or_pair(const char *description) {
+    json_t *pair = json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", 2, "maxItems", 2, "items",
+                             whole(1, 65535, NULL));
+    return json_pack("{s:[o, o, {s:s}], s:s}", "anyOf", whole(1, 65535, NULL), pair, "type", "null", "description",
+                     description);
+}
+
+static json_t *layout_words(void) {
+    return or_substitution(words((const char *const[]){"auto", "nchw", "nhwc", NULL}), NULL);
+}
+
+static json_t *preprocess_schema(const char *description) {
+    json_t *properties = json_object(), *grey = json_pack("{s:[i, i]}", "enum", 1, 3);
+    json_object_set_new(properties, "mean", channel_numbers(false, "Taken off after scaling; one, or one a channel."));
+    json_object_set_new(properties, "std", channel_numbers(true, "What is left is divided by it; likewise."));
+    json_object_set_new(
+        properties, "scale",
+        or_null(number(true), "Samples are multiplied by it; default: 1/255 for 8-bit pixels, else 1."));
+    json_object_set_new(properties, "resize", side_or_pair("The shorter side, or [HEIGHT, WIDTH]."));
+    json_object_set_new(properties, "crop", side_or_pair("From the centre: a square's side, or [HEIGHT, WIDTH]."));
+    json_object_set_new(properties, "channels", or_null(or_substitution(grey, NULL), "1: grey, 3: colour."));
+    json_object_set_new(
+        properties, "order",
+        or_null(or_substitution(words((const char *const[]){"rgb", "bgr", NULL}), NULL), "Default: rgb."));
+    json_object_set_new(properties, "layout", or_null(layout_words(), "The model's input; default: auto."));
+    json_t *j = object(properties, NULL);
+    json_object_set_new(j, "description", json_string(description));
+    return j;
+}
+
+/* The keys that say where samples come from, one of which a set has. */
+static json_t *source_properties(void) {
+    json_t *p = json_object();
+    json_object_set_new(p, "idx",
+                        file_path("PREFIX of PREFIX-images-idx3-ubyte[.gz] and PREFIX-labels-idx1-ubyte[.gz]."));
+    json_object_set_new(p, "npy", file_path("A .npy file of samples; see labels."));
+    json_object_set_new(p, "npz", file_path("A .npz file with the arrays `images` and, if it has them, `labels`."));
+    json_object_set_new(p, "cifar10", file_path("The folder of CIFAR-10's binary version; see part."));
+    json_object_set_new(p, "cifar100", file_path("The folder of CIFAR-100's binary version; see part."));
+    json_object_set_new(p, "folder", file_path("A folder with a folder of images for each class."));
+    json_object_set_new(p, "flat", file_path("A folder of images without labels, or one image."));
+    json_object_set_new(p, "list", file_path("A text file, \"IMAGE LABEL\" a line, relative to it."));
+    json_object_set_new(p, "safetensors", file_path("A file with the tensors `images` and, if it has them, `labels`."));
+    json_object_set_new(p, "random", whole(1, INT32_MAX, "So many normal samples of the model's shape."));
+    json_object_set_new(p, "from", text("Another set."));
+    return p;
+}
+
+static json_t *set_schema(void) {
+    json_t *p = source_properties(), *rules = json_array(),
+           *boolean = switch_schema(false, "In a new order each epoch.");
+    const char *key;
+    json_t *value;
+    json_object_foreach(p, key, value) json_array_append_new(rules, json_pack("{s:[s]}", "required", key));
+    json_t *share = json_pack("{s:s, s:i, s:i}", "type", "number", "exclusiveMinimum", 0, "maximum", 1);
+    json_t *edge = json_pack("{s:s, s:i, s:i}", "type", "number", "minimum", 0, "maximum", 1);
+    json_object_set_new(p, "labels", file_path("npy: the .npy file of labels; npz, safetensors: the array's name."));
+    json_object_set_new(p, "images", text("npz, safetensors: the array's name; default: images."));
+    json_object_set_new(
+        p, "part", or_substitution(words((const char *const[]){"train", "test", NULL}), "CIFAR's; default: train."));
+    json_object_set_new(p, "layout", layout_words());
+    json_object_set_new(p, "classes", whole(1, INT32_MAX, "Labels are below it; random makes such."));
+    json_object_set_new(p, "take", whole(1, INT64_MAX, "So many samples, drawn by seed and class."));
+    json_object_set_new(p, "split",
+                        json_pack("{s:s, s:i, s:i, s:o, s:s}", "type", "array", "minItems", 2, "maxItems", 2, "items",
+                                  or_substitution(edge, NULL), "description", "A share of each class, as [0, 0.9]."));
+    json_object_set_new(p, "share", or_substitution(share, "Short for split: [0, SHARE]."));
+    json_object_set_new(p, "shuffle", boolean);
+    json_object_set_new(p, "seed", whole(0, INT64_MAX, "Default: the pipeline's."));
+    json_object_set_new(p, "on_error",
+                        or_substitution(words((const char *const[]){"fail", "skip", NULL}),
+                                        "What an image that can't be decoded does; default: fail."));
+    json_t *j = object(p, NULL);
+    json_object_set_new(j, "oneOf", rules);
+    json_object_set_new(j, "not", json_pack("{s:[s, s]}", "required", "split", "share"));
+    return j;
+}
+
+static json_t *data_schema(void) {
+    return json_pack("{s:s, s:{s:o}, s:{s:s, s:i}, s:o, s:s}", "type", "object", "properties", "preprocess",
+                     preprocess_schema("What samples go through before a model."), "propertyNames", "pattern",
+                     "^[A-Za-z0-9_][A-Za-z0-9_-]*$", "maxLength", 100, "additionalProperties", set_schema(),
+                     "description", "Sets of samples, each under a name.");
+}
+
 static json_t *models_schema(void) {
     size_t n;
     const pare_zoo_net *const *nets = pare_zoo_all(&n);
@@ -77,6 +194,8 @@ static json_t *models_schema(void) {
                                   1, "type", "array", "items", "type", "string", "minLength", 1, "description",
                                   "Names (globs) that `weights` leaves as they were initialised."));
     json_object_set_new(properties, "onnx", file_path("An ONNX file, relative to this file."));
+    json_object_set_new(properties, "preprocess",
+                        preprocess_schema("What this model's samples go through, over data.preprocess."));
     json_t *entry = object(properties, NULL);
     json_object_set_new(entry, "oneOf", json_pack("[{s:[s]}, {s:[s]}]", "required", "zoo", "required", "onnx"));
     json_object_set_new(
@@ -121,25 +240,27 @@ static json_t *steps_schema(const pare_technique_set *t) {
 }
 
 static json_t *report_schema(void) {
-    json_t *metric = or_substitution(words((const char *const[]){"size", "gzip", NULL}), NULL);
+    json_t *metric = or_substitution(words((const char *const[]){
+#define WORD(name, bit, text) text,
+                                         PARE_METRICS(WORD)
+#undef WORD
+                                             NULL}),
+                                     NULL);
     json_t *many = json_pack("{s:s, s:O}", "type", "array", "items", metric);
-    json_t *properties = json_object();
+    json_t *latency = json_object(), *properties = json_object();
+    json_object_set_new(latency, "batch", whole(1, 65536, "Samples at once; default: 1."));
+    json_object_set_new(latency, "threads", whole(0, 1024, "0 (default): all."));
+    json_object_set_new(latency, "runs", whole(0, 1000000, "Of each model; 0 (default): a few seconds' worth."));
+    json_object_set_new(properties, "on", text("The set of `data` that accuracy and the like are measured on."));
+    json_object_set_new(properties, "latency", object(latency, NULL));
     json_object_set_new(properties, "baseline",
                         text("The step or model that the others are compared with; default: the model that came in."));
     json_object_set_new(properties, "metrics",
                         json_pack("{s:[o, o], s:s}", "anyOf", many, metric, "description",
-                                  "What is measured after each step; default: all of these."));
+                                  "What is measured after each step; default: size and gzip."));
     json_t *j = object(properties, NULL);
     json_object_set_new(j, "description", json_string("What report.json says."));
     return j;
-}
-
-static json_t *switch_schema(bool has_auto, const char *description) {
-    json_t *j =
-        words(has_auto ? (const char *const[]){"auto", "on", "off", NULL} : (const char *const[]){"on", "off", NULL});
-    json_array_append_new(json_object_get(j, "enum"), json_true());
-    json_array_append_new(json_object_get(j, "enum"), json_false());
-    return or_substitution(j, description);
 }
 
 static json_t *output_schema(void) {
@@ -167,6 +288,7 @@ json_t *pare_pipeline_schema(const pare_technique_set *techniques) {
     json_object_set_new(properties, "device",
                         or_substitution(words((const char *const[]){"auto", "cpu", NULL}), "Default: auto."));
     json_object_set_new(properties, "models", models_schema());
+    json_object_set_new(properties, "data", data_schema());
     json_object_set_new(properties, "steps", steps_schema(techniques));
     json_object_set_new(properties, "report", report_schema());
     json_object_set_new(properties, "output", output_schema());

@@ -8,20 +8,19 @@ typedef struct unary {
     const char *op_type;
     dnnl_alg_kind_t alg;
     double alpha, beta; /* where no attribute says otherwise */
-    const char *alpha_name, *beta_name;
+    const char *alpha_name;
 } unary;
 
 static const unary unaries[] = {
-    {"Relu", dnnl_eltwise_relu, 0, 0, NULL, NULL},
-    {"LeakyRelu", dnnl_eltwise_relu, 0.01, 0, "alpha", NULL},
-    {"Elu", dnnl_eltwise_elu, 1, 0, "alpha", NULL},
-    {"Sigmoid", dnnl_eltwise_logistic, 0, 0, NULL, NULL},
-    {"Abs", dnnl_eltwise_abs, 0, 0, NULL, NULL},
-    {"Exp", dnnl_eltwise_exp, 0, 0, NULL, NULL},
-    {"Sqrt", dnnl_eltwise_sqrt, 0, 0, NULL, NULL},
-    {"Mish", dnnl_eltwise_mish, 0, 0, NULL, NULL},
-    {"HardSwish", dnnl_eltwise_hardswish, 1.0 / 6, 0.5, NULL, NULL},
-    {"HardSigmoid", dnnl_eltwise_linear, 0.2, 0.5, "alpha", "beta"}, /* and a clip behind it */
+    {"Relu", dnnl_eltwise_relu, 0, 0, NULL},
+    {"LeakyRelu", dnnl_eltwise_relu, 0.01, 0, "alpha"},
+    {"Elu", dnnl_eltwise_elu, 1, 0, "alpha"},
+    {"Sigmoid", dnnl_eltwise_logistic, 0, 0, NULL},
+    {"Abs", dnnl_eltwise_abs, 0, 0, NULL},
+    {"Exp", dnnl_eltwise_exp, 0, 0, NULL},
+    {"Sqrt", dnnl_eltwise_sqrt, 0, 0, NULL},
+    {"Mish", dnnl_eltwise_mish, 0, 0, NULL},
+    {"HardSwish", dnnl_eltwise_hardswish, 1.0 / 6, 0.5, NULL},
 };
 
 /* The row of a spec; false: none. */
@@ -30,7 +29,6 @@ static bool row_of(const pare_kernel_spec *s, unary *u) {
         if (!fast_is(s, unaries[i].op_type)) continue;
         *u = unaries[i];
         if (u->alpha_name) u->alpha = ref_attr_float(s, u->alpha_name, u->alpha);
-        if (u->beta_name) u->beta = ref_attr_float(s, u->beta_name, u->beta);
         return true;
     }
     *u = (unary){.alg = dnnl_eltwise_clip, .alpha = -(double)INFINITY, .beta = (double)INFINITY};
@@ -60,9 +58,7 @@ pare_status cpu_make_eltwise(cpu_device *dev, const pare_kernel_spec *s, uint32_
     if (candidate) return PARE_ENOTFOUND;
     dn_attr a;
     dn_desc *d = prim_given(dev, s->in[0]);
-    bool clip = u.alg == dnnl_eltwise_linear;
-    bool ok = dn_attr_new(&a) && d && (!clip || (dn_attr_eltwise(&a, dnnl_eltwise_clip, 0, 1) && dn_attr_set(&a)));
-    dn_pd pd = ok ? dn_eltwise(dev->engine, u.alg, d, (float)u.alpha, (float)u.beta, &a) : NULL;
+    dn_pd pd = dn_attr_new(&a) && d ? dn_eltwise(dev->engine, u.alg, d, (float)u.alpha, (float)u.beta, &a) : NULL;
     dn_attr_free(&a);
     pare_status st = PARE_EUNSUPPORTED;
     if (pd) {

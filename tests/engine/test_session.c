@@ -253,6 +253,30 @@ static void numbers_of_an_input(void **state) {
     pare_model_free(m);
 }
 
+/* A depth may be a float. */
+static void depth_of_floats(void **state) {
+    (void)state;
+    pare_model *m = net_new(17);
+    const pare_dim dims[] = {{-1, "N"}};
+    const int64_t two[] = {2}, x_dims[] = {3}, ids[] = {2, 0, 1};
+    const float depth = 3, values[] = {-1, 1};
+    net_input(m, "x", PARE_INT64, 1, dims);
+    net_tensor(m, "depth", PARE_FLOAT, 0, NULL, &depth);
+    net_tensor(m, "values", PARE_FLOAT, 1, two, values);
+    net_node(m, "OneHot", "y", 3, "x", "depth", "values");
+    net_output(m, "y");
+    for (int device = 0; device < NET_DEVICES; device++) {
+        pare_session *s = open_on(m, net_opts(device));
+        pare_array *x = net_array(PARE_INT64, 1, x_dims, ids), *y = run1(s, x);
+        const float want[] = {-1, -1, 1, 1, -1, -1, -1, 1, -1};
+        assert_memory_equal(pare_array_data(y), want, sizeof want);
+        pare_array_unref(x);
+        pare_array_unref(y);
+        pare_session_close(s);
+    }
+    pare_model_free(m);
+}
+
 /* ---- what comes out ---- */
 
 /* Fetching in the middle stops fusion there; inputs and constants can be handed out too. */
@@ -448,8 +472,9 @@ static void out_of_memory(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        T(by_hand), T(residual_all_ways), T(packed_once),  T(mixed_devices), T(shape_chain), T(numbers_of_an_input),
-        T(fetches), T(nothing_in),        T(wrong_inputs), T(refusals),      T(capped),      T(out_of_memory)};
+    const struct CMUnitTest tests[] = {T(by_hand),      T(residual_all_ways),   T(packed_once),     T(mixed_devices),
+                                       T(shape_chain),  T(numbers_of_an_input), T(depth_of_floats), T(fetches),
+                                       T(nothing_in),   T(wrong_inputs),        T(refusals),        T(capped),
+                                       T(out_of_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

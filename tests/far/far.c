@@ -253,9 +253,9 @@ static pare_status dev_sync(void *p) {
 
 static pare_status kernel_run(void *p, const void *const *in, void *const *out, void *scratch) {
     kernel *k = p;
+    if (!k->dev->far) return run_now(k, in, out, scratch);
     far_ctl.runs++;
     far_ctl.reorders += k->reorder;
-    if (!k->dev->far) return run_now(k, in, out, scratch);
     for (uint32_t i = 0; i < k->n_in; i++)
         if (in[i] && inside(k->dev, in[i]) == ((k->operands[i].flags & PARE_OPERAND_HOST) != 0)) far_ctl.wrong++;
     for (uint32_t i = 0; i < k->spec.n_out; i++)
@@ -376,7 +376,7 @@ static pare_status kernel_make(void *p, const pare_kernel_spec *s, uint32_t cand
         make_reversed(k, s);
     }
     if (!reorder && is(s, "Relu")) k->in_place = 0;
-    far_ctl.kernels++;
+    if (d->far) far_ctl.kernels++; /* near's devices run side by side */
     *out = k;
     return PARE_OK;
 }

@@ -10,12 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-try:
+from common import needed
+
+with needed():
     import numpy as np
     from PIL import Image
-except ImportError as e:
-    print(f"skipped: {e}")
-    sys.exit(77)
 
 TOOL = Path(os.environ["PARE_BUILD"]) / "tests" / "data_test_image"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
