@@ -1,6 +1,7 @@
 /* model/ops_move.c - rules of ops that join, cut, pick, repeat and resize. Uses ops_rules.h alone. */
 #include "model/ops_rules.h"
 
+#include <math.h>
 #include <string.h>
 
 static pare_dim dim_of_number(pare_number e) {
@@ -343,6 +344,27 @@ static pare_status count_fits(pare_infer_ctx *c, const pare_shape *x, const char
                            (long long)want, pare_shape_text(c, x));
 }
 
+/* keep_aspect_ratio_policy: one scale for all axes, the smallest (not_larger) or largest (not_smaller) that a size asks for;
+ * a dim is then its scaled length, rounded half up. */
+static pare_status keep_aspect(pare_infer_ctx *c, pare_shape *x, const pare_numbers *sizes, const int64_t *axes,
+                               int64_t n_axes, const pare_attr *policy) {
+    bool larger = policy->s.len == 11 && memcmp(policy->s.data, "not_smaller", 11) == 0;
+    double scale = 0;
+    bool known = n_axes > 0;
+    for (int64_t i = 0; i < n_axes && known; i++) {
+        int64_t size = dim_of_number(sizes->e[i]).value, dim = x->d[axes[i]].value;
+        known = size >= 0 && dim > 0;
+        double s = known ? (double)size / (double)dim : 0;
+        if (i == 0 || (larger ? s > scale : s < scale)) scale = s;
+    }
+    for (int64_t i = 0; i < n_axes; i++) {
+        double d = known ? floor(scale * (double)x->d[axes[i]].value + 0.5) : -1;
+        x->d[axes[i]] = pare_dim_of(d >= 0 && d < 0x1p62 ? (int64_t)d : -1);
+    }
+    pare_infer_out_shape(c, 0, x->dtype, x);
+    return PARE_OK;
+}
+
 /* Resize(X, roi, scales, sizes); opset 10: (X, scales). */
 pare_status pare_rule_resize(pare_infer_ctx *c) {
     pare_shape x;
@@ -364,7 +386,8 @@ pare_status pare_rule_resize(pare_infer_ctx *c) {
     if (sizes) {
         if ((st = count_fits(c, &x, "sizes", sizes->n, n_axes))) return st;
         bool stretch = !policy || (policy->s.len == 7 && memcmp(policy->s.data, "stretch", 7) == 0);
-        for (int64_t i = 0; i < n_axes; i++) x.d[axes[i]] = stretch ? dim_of_number(sizes->e[i]) : pare_dim_of(-1);
+        if (!stretch) return keep_aspect(c, &x, sizes, axes, n_axes, policy);
+        for (int64_t i = 0; i < n_axes; i++) x.d[axes[i]] = dim_of_number(sizes->e[i]);
         pare_infer_out_shape(c, 0, x.dtype, &x);
         return PARE_OK;
     }

@@ -61,7 +61,7 @@ static bool cifar_there(pare_config *c, const pare_yaml_node *n, const char *pat
                                           "data_batch_4.bin", "data_batch_5.bin"};
     static const char *const test10[] = {"test_batch.bin"}, *const train100[] = {"train.bin"},
                              *const test100[] = {"test.bin"};
-    bool ten = src->kind == PARE_DATA_CIFAR10, test = src->part && strcmp(src->part, "test") == 0;
+    bool ten = src->kind == PARE_DATA_CIFAR10, test = strcmp(src->part, "test") == 0;
     const char *const *files = ten ? test ? test10 : train10 : test ? test100 : train100;
     size_t n_files = ten && !test ? COUNT(train10) : 1;
     if (!there(full)) {
@@ -248,6 +248,7 @@ static void read_set(pare_config *c, const pare_yaml_node *n, pare_pipeline_set 
     pare_data_source *src = s->source = pare_arena_alloc(&c->p->arena, sizeof *src);
     int64_t count;
     *src = (pare_data_source){.kind = k->kind, .name = s->name, .seed = c->p->seed};
+    if (k->is == IS_CIFAR) src->part = parts[0];
     s->key = k->name;
     s->source_at = v->at;
     check_options(c, n, path, k);
@@ -337,8 +338,7 @@ static json_t *set_json(const pare_pipeline *p, const pare_pipeline_set *s) {
     const char *labels = s->labels_written ? s->labels_written : src->labels;
     if (labels) json_object_set_new(j, "labels", pare_json_str(labels));
     if (src->images) json_object_set_new(j, "images", pare_json_str(src->images));
-    if (src->kind == PARE_DATA_CIFAR10 || src->kind == PARE_DATA_CIFAR100)
-        json_object_set_new(j, "part", json_string(src->part ? src->part : parts[0]));
+    if (src->part) json_object_set_new(j, "part", json_string(src->part));
     if (src->layout) json_object_set_new(j, "layout", json_string(layouts[src->layout]));
     if (src->classes) json_object_set_new(j, "classes", json_integer(src->classes));
     if (src->split_to > 0) json_object_set_new(j, "split", json_pack("[f, f]", src->split_from, src->split_to));

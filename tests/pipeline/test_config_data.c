@@ -95,11 +95,10 @@ static const char all_sets[] = "seed: 5\n"
                                "         latency: {batch: 16, threads: 2, runs: 40}}\n";
 
 static void check_sets(const pare_pipeline *p) {
-    assert_int_equal(p->data.n_sets, 11);
+    assert_int_equal(p->data.n_sets, 12);
     assert_string_equal(p->data.sets[0].name, "calibration");
     assert_int_equal(p->data.sets[0].from, 1);
     assert_int_equal(p->data.sets[1].from, -1);
-    assert_int_equal(p->data.sets[1].at.line, p->data.sets[0].at.line + 1);
     const pare_data_source *s = source(p, "calibration");
     assert_int_equal(s->kind, PARE_DATA_FROM);
     assert_true(s->take == 512 && s->shuffle && s->seed == 5);
@@ -122,7 +121,7 @@ static void check_sets(const pare_pipeline *p) {
     assert_int_equal(s->classes, 4);
     assert_string_equal(source(p, "ten")->part, "test");
     assert_int_equal(source(p, "ten")->kind, PARE_DATA_CIFAR10);
-    assert_null(source(p, "lone")->part);
+    assert_string_equal(source(p, "lone")->part, "train");
     s = source(p, "hundred");
     assert_true(s->kind == PARE_DATA_CIFAR100 && s->split_from == 0 && s->split_to == 0.5);
     s = source(p, "classes");
@@ -146,6 +145,9 @@ static void sets(void **state) {
     setenv("PARE_TEST_IMAGES", "images", 1);
     pare_pipeline *p = good(all_sets, false);
     check_sets(p);
+    assert_int_equal(p->data.sets[1].at.line, 7);
+    assert_int_equal(p->data.sets[1].at.col, 3);
+    assert_int_equal(p->data.sets[1].source_at.col, 16);
     assert_int_equal(p->report.metrics, PARE_METRIC_MACS | PARE_METRIC_ACCURACY | PARE_METRIC_LATENCY | PARE_METRIC_KL);
     assert_true(!p->report.size && !p->report.gzip);
     assert_true(p->report.latency.batch == 16 && p->report.latency.threads == 2 && p->report.latency.runs == 40);
@@ -277,13 +279,13 @@ static void refused(void **state) {
         {"data: {a: {random: 2.5}}", "config.type", "an int from 1", false},
         {"data: {a: {random: 99999999999999999999}}", "config.range", "an int from 1", false},
         {"data: {a: {random: 5, take: 1e300}}", "config.type", "an int from 1", false},
-        {"", "config.type", "the key data", true},
+        {"", "yaml.empty", "empty", true},
         {"[1]", "config.type", "the key data", true},
         {"version: 1", "config.missing", "data is missing", true},
         {"version: 2\ndata: {a: {random: 1}}", "config.version", "version 2", true},
         {"dta: {a: {random: 1}}\ndata: {a: {random: 1}}", "config.unknown-key", "did you mean \"data\"?", true},
         {"data: {a: {random: 1}}\nreport: {on: b}", "config.unknown-set", "did you mean \"a\"?", true},
-        {"data: {a: {folder: \"${env:PARE_TEST_NOT_SET}\"}}", "yaml.variable", "PARE_TEST_NOT_SET", true},
+        {"data: {a: {folder: \"${env:PARE_TEST_NOT_SET}\"}}", "yaml.env", "PARE_TEST_NOT_SET", true},
     };
     unsetenv("PARE_TEST_NOT_SET");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
