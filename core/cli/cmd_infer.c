@@ -4,8 +4,8 @@
 #include "model/edit.h"
 #include "model/onnx.h"
 #include "model/pack.h"
-#include "pipeline/evaluate.h"
 #include "pipeline/report.h"
+#include "pipeline/score.h"
 #include "plugin/compute.h"
 
 #include <inttypes.h>
@@ -165,29 +165,6 @@ const pare_command pare_cmd_infer = {
 
 /* ---- bench ---- */
 
-/* A model's inputs at a batch size, filled with repeatable noise. */
-static pare_status make_inputs(pare_cli *c, const pare_session *s, int64_t batch, pare_array **in) {
-    for (size_t i = 0; i < pare_session_n_inputs(s); i++) {
-        const pare_port *p = pare_session_input(s, i);
-        int64_t dims[PARE_ARRAY_DIMS];
-        if (p->ndim < 0 || p->ndim > PARE_ARRAY_DIMS)
-            return pare_fail(c->diags, PARE_EUNSUPPORTED, "bench.shape", NULL, "input %s has no known rank", p->name);
-        for (int32_t k = 0; k < p->ndim; k++) {
-            dims[k] = k == 0 && (p->dims[0].value < 0 || batch > 0) ? (batch > 0 ? batch : 1) : p->dims[k].value;
-            if (dims[k] < 0)
-                return pare_fail(c->diags, PARE_EUNSUPPORTED, "bench.shape", "export the model with fixed sizes",
-                                 "input %s: dimension %d (%s) is open", p->name, k,
-                                 p->dims[k].symbol ? p->dims[k].symbol : "unnamed");
-        }
-        in[i] = pare_array_new(p->dtype, (size_t)p->ndim, dims);
-        if (!in[i]) return pare_fail(c->diags, PARE_ENOMEM, "memory.input", NULL, "no memory for input %s", p->name);
-        if (in[i]->nbytes) memset(pare_array_data_mut(in[i]), 0, (size_t)in[i]->nbytes);
-        float *x = p->dtype == PARE_FLOAT ? pare_array_data_mut(in[i]) : NULL;
-        for (uint64_t k = 0; x && k < in[i]->count; k++) x[k] = (float)pare_random_double(1, i, k) - 0.5f;
-    }
-    return PARE_OK;
-}
-
 static json_t *node_counts(const pare_profile_node *nodes, size_t n) {
     json_t *j = json_object();
     for (size_t i = 0; i < n; i++) {
@@ -225,16 +202,14 @@ static pare_status bench(pare_cli *c) {
     double start = pare_clock();
     pare_status st = load(c, c->args.nodes, &l);
     double opened = pare_clock() - start;
-    size_t n_in = st ? 0 : pare_session_n_inputs(l.session);
-    pare_array **in = pare_xcalloc(n_in, sizeof *in);
-    int64_t batch = c->args.batch ? (int64_t)c->args.batch : 0;
-    if (!st) st = make_inputs(c, l.session, batch, in);
+    pare_array **in = NULL;
+    if (!st) st = pare_score_noise(l.session, (uint32_t)c->args.batch, c->diags, &in);
     pare_array *const *const ins[] = {in};
     if (!st) st = pare_latency_of(&l.session, ins, 1, c->args.runs, c->diags, &t);
     if (!st) {
         const pare_profile_node *nodes;
         size_t n = pare_session_profile(l.session, &nodes);
-        int64_t images = n_in && in[0]->ndim ? in[0]->dims[0] : 1;
+        int64_t images = pare_session_n_inputs(l.session) && in[0]->ndim ? in[0]->dims[0] : 1;
         uint64_t threads = c->args.threads ? c->args.threads : pare_threads();
         if (c->args.json) {
             json_t *j = json_pack("{s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:o}", "batch", (json_int_t)images, "threads",
@@ -257,7 +232,7 @@ static pare_status bench(pare_cli *c) {
             }
         }
     }
-    free_arrays(in, n_in);
+    if (in) pare_score_noise_free(l.session, in);
     unload(&l);
     return st;
 }

@@ -1,16 +1,10 @@
 /* cli/cmd_run.c - pare run and pare check: a pipeline file, done or looked at. */
 #include "cli/cli.h"
 #include "pipeline/run.h"
+#include "plugin/compute.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static pare_status check_device(pare_cli *c) {
-    const char *dev = c->args.device;
-    if (!dev || strcmp(dev, "auto") == 0 || strcmp(dev, "cpu") == 0) return PARE_OK;
-    return pare_fail(c->diags, PARE_EUNSUPPORTED, "cli.device", "use --device auto or --device cpu",
-                     "--device %s: this version of pare runs on the CPU alone", dev);
-}
 
 static void print_report(const pare_cli *c, const pare_report *report, const char *dir) {
     if (c->args.json) {
@@ -24,16 +18,19 @@ static void print_report(const pare_cli *c, const pare_report *report, const cha
 }
 
 static pare_status run(pare_cli *c) {
-    pare_status st = check_device(c);
-    if (st) return st;
     pare_plugins *plugins = pare_cli_plugins(c);
     if (!plugins) return PARE_EINVAL;
     pare_pipeline *p = NULL;
     pare_report *report = NULL;
     char *dir = NULL;
-    st = pare_cli_pipeline(c, plugins, &p);
+    pare_compute compute = {0};
+    pare_status st = pare_cli_pipeline(c, plugins, &p);
+    if (!st && c->args.device) { /* a wrong one is said before any work */
+        st = pare_compute_open(plugins, c->args.device, c->diags, &compute);
+        pare_compute_close(&compute);
+    }
     if (!st) {
-        pare_run_opts o = {.out = c->args.out, .force = c->args.force, .plugins = plugins, .progress = c->progress,
+        pare_run_opts o = {.out = c->args.out, .device = c->args.device, .force = c->args.force, .plugins = plugins, .progress = c->progress,
                            .diags = c->diags};
         st = pare_pipeline_run(p, &o, &report, &dir);
     }

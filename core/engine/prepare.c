@@ -25,6 +25,10 @@ static pare_status refuse_node(pare_model *m, const pare_node *n, pare_diags *d)
             return pare_fail(d, PARE_EUNSUPPORTED, "engine.string", NULL,
                              "%s node \"%s\" takes \"%s\", a tensor of strings: those are not computed with",
                              n->op_type, pare_engine_node_name(m, n), v->name);
+        if (t && t->ndim > PARE_ARRAY_DIMS)
+            return pare_fail(d, PARE_EUNSUPPORTED, "engine.rank", NULL,
+                             "%s node \"%s\" takes \"%s\", which has %u dims: at most %d are supported", n->op_type,
+                             pare_engine_node_name(m, n), v->name, t->ndim, PARE_ARRAY_DIMS);
         if (v && v->is_sparse)
             return pare_fail(d, PARE_EUNSUPPORTED, "engine.sparse", NULL,
                              "%s node \"%s\" takes \"%s\", a sparse tensor: those are not computed with", n->op_type,
@@ -76,10 +80,19 @@ static pare_status fetches(pare_model *m, const pare_session_opts *opts, pare_di
     return PARE_OK;
 }
 
+/* What is known of a constant is what it is, whatever the file declares. */
+static void type_of_tensor(pare_model *m, const pare_value *v, const pare_tensor *t) {
+    pare_dim dims[PARE_ARRAY_DIMS];
+    for (uint32_t i = 0; i < t->ndim; i++) dims[i] = (pare_dim){.value = t->dims[i]};
+    pare_value_type_set(m, v->id, t->dtype, (int32_t)t->ndim, dims);
+}
+
 /* Types in the file may speak of another batch. What rules say counts, where there is one. */
 static void forget_declared(pare_model *m) {
     for (size_t i = 0; i < m->values.len; i++) {
         pare_value *v = m->values.data[i];
+        const pare_tensor *t = v ? pare_model_tensor(m, v->tensor) : NULL;
+        if (t && t->ndim <= PARE_ARRAY_DIMS) type_of_tensor(m, v, t);
         const pare_node *n = v ? pare_model_node(m, v->producer) : NULL;
         const pare_op *op = n ? pare_op_find(n->domain, n->op_type) : NULL;
         if (!op || !op->infer || v->other_type) continue;

@@ -164,7 +164,7 @@ static pare_status attr_of(pare_arena *a, pare_model *m, const pare_node *n, con
 pare_status pare_spec_of(pare_arena *a, pare_model *m, const pare_node *n, uint32_t extra, pare_diags *d,
                          pare_spec *out) {
     uint32_t n_in = n->n_in + extra;
-    *out = (pare_spec){.k = {.size = sizeof out->k}};
+    *out = (pare_spec){.k = {.size = sizeof out->k, .flags = PARE_SPEC_DETERMINISTIC}};
     pare_kernel_spec *k = &out->k;
     k->op_type = n->op_type;
     k->domain = n->domain;
@@ -179,7 +179,7 @@ pare_status pare_spec_of(pare_arena *a, pare_model *m, const pare_node *n, uint3
                                           : pare_model_value(m, n->out[i - n_in]);
         pare_operand *o = &out->operands[i];
         *o = (pare_operand){.size = sizeof *o, .flags = PARE_OPERAND_ABSENT, .axis = -1};
-        if (v) pare_spec_operand(a, v, o);
+        if (v && pare_value_known(v)) pare_spec_operand(a, v, o);
         *(i < n_in ? &out->in[i] : &out->out[i - n_in]) = o;
     }
     k->in = out->in;

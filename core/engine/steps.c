@@ -428,8 +428,11 @@ static pare_status output_of(builder *b, request *r, uint32_t i, uint32_t device
     pare_layout layout = r->info.out[i];
     uint64_t nbytes = layout.kind == PARE_LAYOUT_OWN ? layout.nbytes : plain_bytes(v);
     uint32_t buffer;
-    bool view = r->info.view && i == 0 && in[0] >= 0;
+    bool view = r->info.view && i == 0 && r->n_in && in[0] >= 0;
     if (layout.kind != PARE_LAYOUT_OWN) layout = (pare_layout){.kind = PARE_LAYOUT_PLAIN, .nbytes = nbytes};
+    if (view && nbytes > b->p->buffers.data[in[0]].nbytes)
+        return pare_fail(b->d, PARE_EINVAL, "engine.shape", NULL, "%s node \"%s\" makes more elements than it takes",
+                         r->node->op_type, pare_engine_node_name(b->m, r->node));
     pare_status st = new_buffer(b, view ? b->p->buffers.data[in[0]].kind : PARE_BUFFER_ARENA, device, nbytes, &buffer);
     if (st) return st;
     if (view) b->p->buffers.data[buffer].root = (uint32_t)in[0];
@@ -449,8 +452,8 @@ static pare_status emit(builder *b, const pare_node *n, const pare_chain *chain,
     request r;
     uint32_t device;
     *n_post = 0;
-    for (uint32_t i = 0; i < n->n_out; i++) {
-        const pare_value *v = pare_model_value(b->m, n->out[i]);
+    for (uint32_t i = 0; i < n->n_in + n->n_out; i++) {
+        const pare_value *v = pare_model_value(b->m, i < n->n_in ? n->in[i] : n->out[i - n->n_in]);
         if (v && !pare_value_known(v) && (v->uses.len || v->is_output))
             return pare_fail(b->d, PARE_EUNSUPPORTED, "engine.shape", NULL,
                              "%s%s%s node \"%s\": the shape of \"%s\" is not known before it runs (%s)", n->domain,
@@ -470,7 +473,7 @@ static pare_status emit(builder *b, const pare_node *n, const pare_chain *chain,
         if (!st) bytes += b->p->buffers.data[out[i]].nbytes;
     }
     *n_post = r.n_post;
-    bool view = r.info.view && n->n_out && out[0] >= 0 && in[0] >= 0;
+    bool view = r.info.view && n->n_out && out[0] >= 0 && r.n_in && in[0] >= 0;
     if (st || view || !bytes) return st; /* a view runs nothing, and nothing is made of nothing */
     pare_step *step = new_step(b, PARE_STEP_RUN, device, r.n_in, n->n_out);
     memcpy(step->in, in, r.n_in * sizeof *in);

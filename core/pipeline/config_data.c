@@ -30,7 +30,6 @@ static const source_key sources[] = {
     {"from", PARE_DATA_FROM, IS_SET},
 };
 static const char *const parts[] = {"train", "test"};
-static const char *const layouts[] = {"auto", "nchw", "nhwc"}; /* in the order of data.h's enum */
 
 enum { MAX_SAMPLES = INT32_MAX };
 
@@ -197,7 +196,7 @@ static void read_options(pare_config *c, const pare_yaml_node *n, const char *pa
             w = pare_config_word(c, o, at, parts, COUNT(parts));
             if (w >= 0) src->part = parts[w];
         } else if (strcmp(o->key, "layout") == 0) {
-            w = pare_config_word(c, o, at, layouts, COUNT(layouts));
+            w = pare_config_word(c, o, at, pare_config_layouts, 3);
             if (w >= 0) src->layout = w;
         } else if (strcmp(o->key, "classes") == 0) {
             if (pare_config_int(c, o, at, 1, MAX_SAMPLES, &v)) src->classes = (uint32_t)v;
@@ -339,7 +338,7 @@ static json_t *set_json(const pare_pipeline *p, const pare_pipeline_set *s) {
     if (labels) json_object_set_new(j, "labels", pare_json_str(labels));
     if (src->images) json_object_set_new(j, "images", pare_json_str(src->images));
     if (src->part) json_object_set_new(j, "part", json_string(src->part));
-    if (src->layout) json_object_set_new(j, "layout", json_string(layouts[src->layout]));
+    if (src->layout) json_object_set_new(j, "layout", json_string(pare_config_layouts[src->layout]));
     if (src->classes) json_object_set_new(j, "classes", json_integer(src->classes));
     if (src->split_to > 0) json_object_set_new(j, "split", json_pack("[f, f]", src->split_from, src->split_to));
     if (src->take) json_object_set_new(j, "take", json_integer((json_int_t)src->take));

@@ -151,13 +151,18 @@ static bool no_labels(const pare_pipeline *p, int32_t set) {
     return strcmp(s->key, "npy") == 0 && !s->source->labels && n > 4 && strcmp(s->written + n - 4, ".npy") == 0;
 }
 
+/* The set that a file most likely means to measure on. */
+static const char *likely_set(const pare_pipeline *p) {
+    int32_t test = pare_pipeline_set_find(p, "test");
+    return p->data.sets[test >= 0 ? (size_t)test : p->data.n_sets - 1].name;
+}
+
 /* A metric that needs samples or labels has them. */
 static void check_metric(pare_config *c, const pare_yaml_node *at, uint32_t bit, const char *word, bool on) {
     const pare_pipeline *p = c->p;
     if ((bit & PARE_METRICS_DATA) && !on)
         pare_config_fail(c, at->at, "report.metrics", "config.missing",
-                         p->data.n_sets ? pare_arena_printf(&c->p->arena, "as in `report: {on: %s}`",
-                                                            p->data.sets[p->data.n_sets - 1].name)
+                         p->data.n_sets ? pare_arena_printf(&c->p->arena, "as in `report: {on: %s}`", likely_set(p))
                                         : "add a set, as in `data: {test: {folder: test}}`, and `on: test` here",
                          "the metric %s needs `on`: the set it is measured on", word);
     else if ((bit & PARE_METRICS_LABELS) && p->report.on >= 0 && no_labels(p, p->report.on))

@@ -10,7 +10,7 @@
 enum { MAX_SIDE = 65535 }; /* data's images have no longer side */
 
 static const char *const orders[] = {[PARE_ORDER_RGB] = "rgb", [PARE_ORDER_BGR] = "bgr"};
-static const char *const layouts[] = {"auto", "nchw", "nhwc"}; /* in the order of data.h's enum */
+const char *const pare_config_layouts[3] = {"auto", "nchw", "nhwc"};
 
 /* Of mean or std: a number for all channels, or one a channel. */
 static void read_numbers(pare_config *c, const pare_yaml_node *n, const char *path, bool positive, double *v,
@@ -121,7 +121,7 @@ static void read_key(pare_config *c, const pare_yaml_node *n, const char *path, 
         if (!back && (i = pare_config_word(c, n, path, orders, COUNT(orders))) >= 0) q->order = (pare_color_order)i;
     } else if (strcmp(n->key, "layout") == 0) {
         q->layout = 0;
-        if (!back && (i = pare_config_word(c, n, path, layouts, COUNT(layouts))) >= 0) q->layout = i;
+        if (!back && (i = pare_config_word(c, n, path, pare_config_layouts, 3)) >= 0) q->layout = i;
     }
 }
 
@@ -175,6 +175,6 @@ json_t *pare_config_preprocess_json(const struct pare_data_preprocess *q, bool a
         all);
     put(j, "channels", q->channels ? json_integer(q->channels) : NULL, all);
     json_object_set_new(j, "order", json_string(orders[q->order]));
-    json_object_set_new(j, "layout", json_string(layouts[q->layout]));
+    json_object_set_new(j, "layout", json_string(pare_config_layouts[q->layout]));
     return j;
 }

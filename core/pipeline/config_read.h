@@ -52,6 +52,8 @@ bool pare_config_bool(pare_config *c, const pare_yaml_node *n, const char *path,
 /* PARE_PARAM_MODEL's callback: user is the pare_config. */
 const char *pare_config_model_ref(void *user, const char *ref, pare_span at, const char *param);
 
+extern const char *const pare_config_layouts[3]; /* the words, in the order of data.h's enum */
+
 /* The parts. Each says what is wrong and goes on as far as it makes sense. */
 void pare_config_set(pare_config *c, const char *set);
 void pare_config_models(pare_config *c, const pare_yaml_node *models);

@@ -4,9 +4,11 @@
 #include "base/gzip.h"
 #include "model/onnx.h"
 
+#include <math.h>
+
 pare_metrics pare_metrics_none(void) {
-    return (pare_metrics){PARE_NOT_MEASURED, PARE_NOT_MEASURED, PARE_NOT_MEASURED, PARE_NOT_MEASURED,
-                          PARE_NOT_MEASURED, PARE_NOT_MEASURED, PARE_NOT_MEASURED};
+    const int64_t n = PARE_NOT_MEASURED;
+    return (pare_metrics){n,   n,   n,   n,   n,   n,   n,   NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
 }
 
 pare_status pare_metrics_counts(pare_model *m, pare_diags *d, pare_metrics *out) {
@@ -74,8 +76,21 @@ json_t *pare_metrics_json(const pare_metrics *m) {
     json_object_set_new(j, "nonzero", pare_json_count(m->nonzero));
     json_object_set_new(j, "macs", pare_json_count(m->macs));
     json_object_set_new(j, "macs_effective", pare_json_count(m->macs_effective));
-    static const char *const later[] = {"loss",    "accuracy",       "top5",          "agreement",
-                                        "sqnr_db", "latency_p50_ms", "latency_p95_ms"};
-    for (size_t i = 0; i < sizeof later / sizeof *later; i++) json_object_set_new(j, later[i], json_null());
+    const struct {
+        const char *key;
+        double value;
+    } real[] = {{"loss", m->loss},
+                {"accuracy", m->accuracy},
+                {"top5", m->top5},
+                {"agreement", m->agreement},
+                {"mcnemar_p", m->mcnemar_p},
+                {"sqnr_db", m->sqnr_db},
+                {"kl", m->kl},
+                {"latency_p50_ms", m->latency_p50_ms},
+                {"latency_p95_ms", m->latency_p95_ms},
+                {"latency_ratio", m->latency_ratio},
+                {"images_per_s", m->images_per_s}};
+    for (size_t i = 0; i < sizeof real / sizeof *real; i++)
+        json_object_set_new(j, real[i].key, isfinite(real[i].value) ? json_real(real[i].value) : json_null());
     return j;
 }

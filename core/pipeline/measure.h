@@ -1,6 +1,6 @@
 /* pipeline/measure.h - the numbers of one model: what inspect, compare and the report show.
  *
- * Is: sizes and counts of a model as it stands. Is not: accuracy, agreement or latency, which need execution.
+ * Is: sizes and counts of a model as it stands, and the place for what execution measures (score.h fills it in).
  * May use: base, model.
  */
 #ifndef PARE_PIPELINE_MEASURE_H
@@ -16,6 +16,10 @@ typedef struct pare_metrics {
     int64_t bytes, gzip_bytes, packed_bytes;
     int64_t parameters, nonzero;
     int64_t macs, macs_effective;
+    /* by execution; NaN where not measured */
+    double loss, accuracy, top5, agreement, sqnr_db, kl;
+    double latency_p50_ms, latency_p95_ms, latency_ratio, images_per_s; /* ratio: to the baseline's p50, in turn with it */
+    double mcnemar_p;
 } pare_metrics;
 
 pare_metrics pare_metrics_none(void);

@@ -95,40 +95,108 @@ static uint32_t baseline_model(const pare_pipeline *p) {
     return b.kind == PARE_REF_MODEL ? b.i : p->steps[b.i].model;
 }
 
-static void row(pare_table *t, const pare_report *r, uint32_t model, const char *name, const char *use,
-                const pare_metrics *m) {
-    pare_metrics none = pare_metrics_none();
-    const pare_metrics *base = model == baseline_model(r->pipeline) ? pare_report_baseline(r) : &none;
-    pare_table_cell(t, "%s", name);
-    pare_table_cell(t, "%s", use);
-    cell_bytes(t, m->bytes, base->bytes);
-    if (r->pipeline->report.gzip) cell_bytes(t, m->gzip_bytes, base->gzip_bytes);
-    cell_bytes(t, m->packed_bytes, base->bytes);
-    pare_table_cell_count(t, m->parameters, "-");
-    pare_table_cell_count(t, m->nonzero, "-");
-    if (m->parameters > 0)
-        pare_table_cell(t, "%.2f %%", 100.0 * (double)(m->parameters - m->nonzero) / (double)m->parameters);
+/* One row of the table, as a column sees it. */
+typedef struct row {
+    const char *name, *use;
+    const pare_metrics *mx, *base; /* base: all PARE_NOT_MEASURED where there is nothing to compare with */
+} row;
+
+static void cell_name(pare_table *t, const row *r) { pare_table_cell(t, "%s", r->name); }
+static void cell_use(pare_table *t, const row *r) { pare_table_cell(t, "%s", r->use); }
+static void cell_file(pare_table *t, const row *r) { cell_bytes(t, r->mx->bytes, r->base->bytes); }
+static void cell_gzip(pare_table *t, const row *r) { cell_bytes(t, r->mx->gzip_bytes, r->base->gzip_bytes); }
+static void cell_packed(pare_table *t, const row *r) { cell_bytes(t, r->mx->packed_bytes, r->base->bytes); }
+static void cell_parameters(pare_table *t, const row *r) { pare_table_cell_count(t, r->mx->parameters, "-"); }
+static void cell_nonzero(pare_table *t, const row *r) { pare_table_cell_count(t, r->mx->nonzero, "-"); }
+static void cell_macs(pare_table *t, const row *r) { pare_table_cell_count(t, r->mx->macs, "-"); }
+
+static void cell_zeros(pare_table *t, const row *r) {
+    if (r->mx->parameters > 0)
+        pare_table_cell(t, "%.2f %%", 100.0 * (double)(r->mx->parameters - r->mx->nonzero) / (double)r->mx->parameters);
     else
         pare_table_cell(t, "-");
 }
 
+static void cell_real(pare_table *t, const char *format, double x) {
+    char text[64];
+    snprintf(text, sizeof text, format, x);
+    pare_table_cell(t, "%s", isfinite(x) ? text : "-");
+}
+
+static void cell_loss(pare_table *t, const row *r) { cell_real(t, "%.4f", r->mx->loss); }
+static void cell_accuracy(pare_table *t, const row *r) { cell_real(t, "%.2f %%", 100 * r->mx->accuracy); }
+static void cell_top5(pare_table *t, const row *r) { cell_real(t, "%.2f %%", 100 * r->mx->top5); }
+static void cell_agreement(pare_table *t, const row *r) { cell_real(t, "%.2f %%", 100 * r->mx->agreement); }
+static void cell_kl(pare_table *t, const row *r) { cell_real(t, "%.4f", r->mx->kl); }
+static void cell_images(pare_table *t, const row *r) { cell_real(t, "%.0f", r->mx->images_per_s); }
+
+static void cell_sqnr(pare_table *t, const row *r) {
+    if (isinf(r->mx->sqnr_db))
+        pare_table_cell(t, "equal");
+    else
+        cell_real(t, "%.1f dB", r->mx->sqnr_db);
+}
+
+static void cell_latency(pare_table *t, const row *r) {
+    if (isfinite(r->mx->latency_ratio))
+        pare_table_cell(t, "%.2f ms (%.2fx)", r->mx->latency_p50_ms, r->mx->latency_ratio);
+    else
+        cell_real(t, "%.2f ms", r->mx->latency_p50_ms);
+}
+
+/* metric: the column is there when the report asks for it; 0: always. */
+static const struct {
+    const char *head;
+    void (*cell)(pare_table *t, const row *r);
+    uint32_t metric;
+} columns[] = {
+    {"step", cell_name, 0},
+    {"technique", cell_use, 0},
+    {">model.onnx", cell_file, 0},
+    {">gzip -6", cell_gzip, PARE_METRIC_GZIP},
+    {">packed", cell_packed, 0},
+    {">parameters", cell_parameters, 0},
+    {">non-zero", cell_nonzero, 0},
+    {">zeros", cell_zeros, 0},
+    {">MACs", cell_macs, PARE_METRIC_MACS},
+    {">loss", cell_loss, PARE_METRIC_LOSS},
+    {">accuracy", cell_accuracy, PARE_METRIC_ACCURACY},
+    {">top 5", cell_top5, PARE_METRIC_TOP5},
+    {">agreement", cell_agreement, PARE_METRIC_AGREEMENT},
+    {">SQNR", cell_sqnr, PARE_METRIC_SQNR},
+    {">KL", cell_kl, PARE_METRIC_KL},
+    {">latency", cell_latency, PARE_METRIC_LATENCY},
+    {">images/s", cell_images, PARE_METRIC_IMAGES_PER_S},
+};
+enum { N_COLUMNS = sizeof columns / sizeof *columns };
+
+static bool shown(const pare_report *r, size_t i) {
+    return !columns[i].metric || (r->pipeline->report.metrics & columns[i].metric);
+}
+
+static void add_row(pare_table *t, const pare_report *r, uint32_t model, const char *name, const char *use,
+                    const pare_metrics *m) {
+    pare_metrics none = pare_metrics_none();
+    row x = {name, use, m, model == baseline_model(r->pipeline) ? pare_report_baseline(r) : &none};
+    for (size_t i = 0; i < N_COLUMNS; i++)
+        if (shown(r, i)) columns[i].cell(t, &x);
+}
+
 void pare_report_print(const pare_report *r, const char *dir, FILE *out) {
     const pare_pipeline *p = r->pipeline;
-    const char *heads[8] = {"step", "technique", ">model.onnx"};
-    size_t n = 3;
-    if (p->report.gzip) heads[n++] = ">gzip -6";
-    heads[n++] = ">packed";
-    heads[n++] = ">parameters";
-    heads[n++] = ">non-zero";
-    heads[n++] = ">zeros";
+    const char *heads[N_COLUMNS];
+    size_t n = 0;
+    for (size_t i = 0; i < N_COLUMNS; i++)
+        if (shown(r, i)) heads[n++] = columns[i].head;
     pare_table *t = pare_table_new(heads, n);
     pare_table_rule(t);
     for (size_t i = 0; i < p->n_models; i++) {
         const pare_pipeline_model *m = &p->models[i];
-        row(t, r, (uint32_t)i, m->name, m->zoo ? m->weights ? "(zoo, own weights)" : "(from the zoo)" : "(as it came in)", &r->input[i]);
+        const char *use = m->zoo ? m->weights ? "(zoo, own weights)" : "(from the zoo)" : "(as it came in)";
+        add_row(t, r, (uint32_t)i, m->name, use, &r->input[i]);
     }
     for (size_t i = 0; i < r->steps.len; i++)
-        row(t, r, p->steps[i].model, r->steps.data[i].id, r->steps.data[i].use, &r->steps.data[i].metrics);
+        add_row(t, r, p->steps[i].model, r->steps.data[i].id, r->steps.data[i].use, &r->steps.data[i].metrics);
     fprintf(out, "%s, seed %llu, %.2f s\n\n", p->name, (unsigned long long)p->seed, r->seconds);
     pare_table_print(t, 2, out);
     pare_table_free(t);
@@ -136,6 +204,13 @@ void pare_report_print(const pare_report *r, const char *dir, FILE *out) {
             p->report.gzip ? " (gzip against its gzip)" : "");
     bool packed = false;
     for (size_t i = 0; i < r->steps.len; i++) packed = packed || r->steps.data[i].metrics.packed_bytes >= 0;
+    if (p->report.metrics & PARE_METRICS_DATA)
+        fprintf(out, "  Measured on %s; agreement, SQNR and KL are against %s.\n",
+                p->report.on >= 0 ? p->data.sets[p->report.on].name : "?", p->report.baseline_name);
+    if (p->report.metrics & PARE_METRICS_TIME)
+        fprintf(out, "  Latency: p50 at batch %u on %u threads by pare's engine on %s, in turn with %s (in brackets: its share).\n",
+                p->report.latency.batch, p->report.latency.threads ? p->report.latency.threads : pare_threads(),
+                pare_cpu_model(), p->report.baseline_name);
     if (packed)
         fprintf(out, "  packed: an ordinary .onnx of that size; runtimes unfold it as they load it (same outputs).\n");
     pare_sb safe = {0};

@@ -149,10 +149,11 @@ static pare_status run_all(pare_run *r) {
     for (size_t i = 0; i < r->p->n_steps && !st; i++) st = run_step(r, i);
     if (!st && r->o->progress) pare_progress_begin(r->o->progress, "writing the results");
     for (size_t i = 0; i < r->p->n_models && !st; i++) st = pare_run_write_final(r, i);
+    if (r->o->progress) pare_progress_end(r->o->progress);
+    if (!st) st = pare_run_score(r);
     if (!st) st = pare_run_hash_note(r);
     if (!st) st = write_lock(r);
     if (!st) st = write_report(r, start);
-    if (r->o->progress) pare_progress_end(r->o->progress);
     if (!st && pare_cancelled()) st = PARE_ECANCELLED;
     pare_diags_set_log(r->d, NULL);
     if (!st) st = pare_run_dir_publish(&r->dir, r->d);

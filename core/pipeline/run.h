@@ -14,6 +14,7 @@
 
 typedef struct pare_run_opts {
     const char *out;         /* --out: the run folder itself; NULL: the file's `output:`, else a free NAME-2, NAME-3 */
+    const char *device;      /* --device; NULL: the file's */
     bool force;              /* a finished run at `out` is replaced, once the new one is whole */
     pare_plugins *plugins;   /* borrowed */
     pare_progress *progress; /* borrowed; may be NULL */

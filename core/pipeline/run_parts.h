@@ -1,7 +1,7 @@
 /* pipeline/run_parts.h - what the pieces of a run share with each other, and with nobody else.
  *
  * run.c: the order of things and the steps. run_inputs.c: models in, and their hashes. run_write.c: models out.
- * run_dir.h: the folder.
+ * run_score.c: what execution measures. run_dir.h: the folder.
  */
 #ifndef PARE_PIPELINE_RUN_PARTS_H
 #define PARE_PIPELINE_RUN_PARTS_H
@@ -59,5 +59,9 @@ pare_status pare_run_write_model(pare_run *r, pare_model *m, const char *rel, co
                                  char *sha256);
 /* models[i]'s end result: model.onnx and what stands beside it, or models/NAME.onnx. */
 pare_status pare_run_write_final(pare_run *r, size_t i);
+
+/* ---- run_score.c ---- */
+/* The metrics of report: that need execution, into the report's rows. After the models are written. */
+pare_status pare_run_score(pare_run *r);
 
 #endif

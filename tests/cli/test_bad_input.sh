@@ -12,13 +12,12 @@ fails 2 cli.value run p.yaml --threads zero
 fails 2 cli.value run p.yaml --out
 "$pare" > out 2> err
 check test $? = 2
-for c in run check plugins schema inspect compare pack unpack; do
+for c in run check plugins schema inspect compare infer bench pack unpack; do
     ok "$c" --help
     says "usage: pare $c"
 done
 ok --help
 ok --version
-fails 2 cli.device run p.yaml --device cuda
 
 # the file
 fails 2 file.missing run missing.yaml
@@ -28,6 +27,8 @@ fails 2 yaml.folder run folder
 "$pare" run empty.yaml > out 2> err
 check test $? = 2
 pipeline > p.yaml
+fails 2 device.unknown run p.yaml --device cuda
+says "auto, cpu"
 sed 's/sparsity/sparsty/' p.yaml > typo.yaml
 "$pare" run typo.yaml > out 2> err
 check test $? = 2
