@@ -26,7 +26,7 @@ typedef PARE_VEC(const char *) pare_strings;
 /* Every option of every command; a command's table says which of them it takes. */
 typedef struct pare_args {
     bool json, quiet, force, why, nodes, help;
-    const char *out, *device;
+    const char *out, *device, *data;
     uint64_t threads, batch, runs; /* 0: not given */
     pare_strings set, plugin_dir, in;
     pare_strings rest; /* what is no option */
@@ -61,7 +61,8 @@ typedef struct pare_command {
 } pare_command;
 
 extern const pare_command pare_cmd_run, pare_cmd_check, pare_cmd_plugins, pare_cmd_schema, pare_cmd_inspect,
-    pare_cmd_compare, pare_cmd_pack, pare_cmd_unpack, pare_cmd_infer, pare_cmd_bench;
+    pare_cmd_compare, pare_cmd_pack, pare_cmd_unpack, pare_cmd_infer, pare_cmd_bench,
+    pare_cmd_eval;
 
 const pare_command *const *pare_commands(size_t *n);
 

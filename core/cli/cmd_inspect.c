@@ -1,4 +1,4 @@
-/* cli/cmd_inspect.c - pare inspect and pare compare: models as tables. */
+/* cli/cmd_inspect.c - pare inspect: a model as a table. */
 #include "cli/cli.h"
 #include "cli/look.h"
 #include "pipeline/report.h"
@@ -8,13 +8,6 @@
 #include <string.h>
 
 /* ---- pieces of text ---- */
-
-static void put(const char *s) {
-    pare_sb b = {0};
-    pare_sb_add_safe(&b, s, strlen(s));
-    fputs(pare_sb_str(&b), stdout);
-    pare_sb_free(&b);
-}
 
 static void add_shape(pare_sb *b, uint32_t ndim, const int64_t *dims) {
     pare_sb_addc(b, '(');
@@ -44,7 +37,7 @@ static void print_edges(const pare_model *m, const char *title, bool outputs) {
             }
             if (v->ndim >= 0) pare_sb_addc(&b, ')');
         }
-        put(pare_sb_str(&b));
+        pare_put(pare_sb_str(&b));
         putchar('\n');
         pare_sb_free(&b);
     }
@@ -94,7 +87,7 @@ static void print_tensors(const pare_look *l) {
 
 static void print_look(const pare_look *l) {
     const pare_model *m = l->model;
-    put(l->path);
+    pare_put(l->path);
     putchar('\n');
     pare_sb b = {0};
     pare_sb_bytes(&b, (uint64_t)l->metrics.bytes);
@@ -105,15 +98,15 @@ static void print_look(const pare_look *l) {
     printf("  %-12s IR %" PRId64, "format", m->ir_version);
     for (size_t i = 0; i < m->opsets.len; i++) {
         printf(", ");
-        put(m->opsets.data[i].domain[0] ? m->opsets.data[i].domain : "ai.onnx");
+        pare_put(m->opsets.data[i].domain[0] ? m->opsets.data[i].domain : "ai.onnx");
         printf(" opset %" PRId64, m->opsets.data[i].version);
     }
     putchar('\n');
     if (m->producer_name && m->producer_name[0]) {
         printf("  %-12s ", "made by");
-        put(m->producer_name);
+        pare_put(m->producer_name);
         putchar(' ');
-        put(m->producer_version ? m->producer_version : "");
+        pare_put(m->producer_version ? m->producer_version : "");
         putchar('\n');
     }
     print_edges(m, "inputs", false);
@@ -125,7 +118,7 @@ static void print_look(const pare_look *l) {
     printf("  %-12s ", "ops");
     for (size_t i = 0; i < l->stats.ops.len; i++) {
         printf("%s", i ? ", " : "");
-        put(l->stats.ops.data[i].op);
+        pare_put(l->stats.ops.data[i].op);
         printf(" %" PRIu64, l->stats.ops.data[i].count);
     }
     printf("\n  %-12s ", "dtypes");
@@ -159,91 +152,3 @@ const pare_command pare_cmd_inspect = {
     "inspect", "MODEL", 1, 1, "shows what a model holds: ops, shapes, parameters, MACs, zeros, bytes",
     "A layer may be named in pipelines by its weight, its node, or its op and number (the columns weight, node, layer).",
     inspect_opts, sizeof inspect_opts / sizeof *inspect_opts, inspect};
-
-/* ---- compare ---- */
-
-static json_t *compare_side(const pare_look *l) {
-    json_t *j = pare_look_json(l);
-    json_object_set_new(j, "accuracy", json_null());
-    json_object_set_new(j, "loss", json_null());
-    json_object_set_new(j, "latency_p50_ms", json_null());
-    return j;
-}
-
-static void compare_row(pare_table *t, const char *what, int64_t a, int64_t b, bool bytes) {
-    pare_table_cell(t, "%s", what);
-    if (bytes) {
-        pare_table_cell_bytes(t, a, "-");
-        pare_table_cell_bytes(t, b, "-");
-    } else {
-        pare_table_cell_count(t, a, "unknown");
-        pare_table_cell_count(t, b, "unknown");
-    }
-    if (a > 0 && b >= 0)
-        pare_table_cell(t, "%.3fx", (double)b / (double)a);
-    else
-        pare_table_cell(t, "-");
-}
-
-static uint64_t op_count(const pare_look *l, const char *op) {
-    for (size_t i = 0; i < l->stats.ops.len; i++)
-        if (strcmp(l->stats.ops.data[i].op, op) == 0) return l->stats.ops.data[i].count;
-    return 0;
-}
-
-static void print_op_changes(const pare_look *a, const pare_look *b) {
-    bool any = false;
-    for (int side = 0; side < 2; side++) {
-        const pare_look *l = side ? b : a;
-        for (size_t i = 0; i < l->stats.ops.len; i++) {
-            const char *op = l->stats.ops.data[i].op;
-            uint64_t na = op_count(a, op), nb = op_count(b, op);
-            if (na == nb || (side && na)) continue;
-            printf("%s", any ? ", " : "\n  ops that differ: ");
-            put(op);
-            printf(" %" PRIu64 " -> %" PRIu64, na, nb);
-            any = true;
-        }
-    }
-    printf(any ? "\n" : "\n  the same ops in the same numbers\n");
-}
-
-static pare_status compare(pare_cli *c) {
-    pare_look a, b = {0};
-    pare_status st = pare_look_open(c->args.rest.data[0], c->progress, c->diags, &a);
-    if (!st) st = pare_look_open(c->args.rest.data[1], c->progress, c->diags, &b);
-    if (!st && c->args.json) {
-        json_t *j = json_pack("{s:o, s:o, s:n, s:n, s:n}", "a", compare_side(&a), "b", compare_side(&b), "agreement",
-                              "sqnr_db", "max_abs_diff");
-        pare_json_print(j, stdout);
-        json_decref(j);
-    } else if (!st) {
-        const char *heads[] = {"", ">A", ">B", ">B / A"};
-        printf("A  ");
-        put(a.path);
-        printf("\nB  ");
-        put(b.path);
-        printf("\n\n");
-        pare_table *t = pare_table_new(heads, 4);
-        pare_table_rule(t);
-        compare_row(t, "file", a.metrics.bytes, b.metrics.bytes, true);
-        compare_row(t, "gzip -6", a.metrics.gzip_bytes, b.metrics.gzip_bytes, true);
-        compare_row(t, "parameters", a.metrics.parameters, b.metrics.parameters, false);
-        compare_row(t, "non-zero", a.metrics.nonzero, b.metrics.nonzero, false);
-        compare_row(t, "MACs at batch 1", a.metrics.macs, b.metrics.macs, false);
-        compare_row(t, "MACs, effective", a.metrics.macs_effective, b.metrics.macs_effective, false);
-        pare_table_print(t, 2, stdout);
-        pare_table_free(t);
-        print_op_changes(&a, &b);
-    }
-    pare_look_close(&b);
-    pare_look_close(&a);
-    return st;
-}
-
-static const pare_opt compare_opts[] = {PARE_OPT_JSON};
-
-const pare_command pare_cmd_compare = {
-    "compare", "A B", 2, 2, "shows two models' sizes, counts and ops side by side",
-    "Compares the files alone; what the models compute is not looked at.", compare_opts,
-    sizeof compare_opts / sizeof *compare_opts, compare};

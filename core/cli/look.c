@@ -6,6 +6,8 @@
 #include "model/onnx.h"
 #include "model/pack.h"
 
+#include <string.h>
+
 pare_status pare_look_open(const char *path, pare_progress *progress, pare_diags *d, pare_look *out) {
     *out = (pare_look){.path = path, .metrics = pare_metrics_none()};
     pare_status st = pare_onnx_read(path, d, &out->model);
@@ -67,4 +69,11 @@ json_t *pare_look_json(const pare_look *l) {
     json_object_set_new(j, "dtypes", dtypes);
     json_object_set_new(j, "tensors", tensors);
     return j;
+}
+
+void pare_put(const char *s) {
+    pare_sb b = {0};
+    pare_sb_add_safe(&b, s, strlen(s));
+    fputs(pare_sb_str(&b), stdout);
+    pare_sb_free(&b);
 }

@@ -17,4 +17,7 @@ pare_status pare_look_open(const char *path, pare_progress *progress, pare_diags
 void pare_look_close(pare_look *l);
 json_t *pare_look_json(const pare_look *l); /* the keys of `pare inspect --json`; a new reference */
 
+/* Text from a file to stdout, made safe for a terminal. */
+void pare_put(const char *s);
+
 #endif

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const pare_command *const commands[] = {
-    &pare_cmd_run,   &pare_cmd_check, &pare_cmd_inspect, &pare_cmd_compare, &pare_cmd_infer,
+    &pare_cmd_run,   &pare_cmd_check, &pare_cmd_inspect, &pare_cmd_compare, &pare_cmd_infer, &pare_cmd_eval,
     &pare_cmd_bench, &pare_cmd_pack,  &pare_cmd_unpack,  &pare_cmd_plugins, &pare_cmd_schema,
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
