@@ -13,12 +13,18 @@ static json_t *technique_json(const pare_technique *t) {
                      pare_json_str(t->version), "summary", pare_json_str(t->summary), "params", params);
 }
 
+static json_t *backend_json(const pare_backend *b) {
+    return json_pack("{s:s, s:s, s:o, s:o, s:[]}", "id", b->id, "kind", "backend", "version", pare_json_str(b->version),
+                     "summary", pare_json_str(b->summary), "params");
+}
+
 static json_t *plugins_json(const pare_plugins *set) {
     json_t *j = json_object(), *list = json_array(), *rejected = json_array(), *searched = json_array();
     for (size_t i = 0; i < pare_plugins_count(set); i++) {
         const pare_loaded *p = pare_plugins_at(set, i);
         json_t *components = json_array();
         for (size_t k = 0; k < p->n_techniques; k++) json_array_append_new(components, technique_json(p->techniques[k]));
+        for (size_t k = 0; k < p->n_backends; k++) json_array_append_new(components, backend_json(p->backends[k]));
         json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "id", pare_json_str(p->id), "version",
                                               pare_json_str(p->version), "vendor", pare_json_str(p->vendor), "license",
                                               pare_json_str(p->license), "path", pare_json_str(p->path), "components",
@@ -61,6 +67,10 @@ static void print_plugin(const pare_loaded *p) {
         pare_params_help(pare_technique_params(t), 4, &b);
         fputs(pare_sb_str(&b), stdout);
         pare_sb_free(&b);
+    }
+    for (size_t k = 0; k < p->n_backends; k++) {
+        const pare_backend *b = p->backends[k];
+        printf("\n  device %s: %s\n", b->id, b->summary ? b->summary : "");
     }
     fputs("\n", stdout);
 }

@@ -19,6 +19,16 @@ ok run round.yaml --plugin-dir plugins --out rounded
 says "example.round"
 check test -s rounded/model.onnx
 
+block measured.yaml > measured.yaml
+check test -s measured.yaml
+if [ -e /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz ]; then
+    ok run measured.yaml --out measured --set output.gzip=off
+    says "agreement"
+    ok eval measured/model.onnx --data measured.yaml
+    ok compare measured/model.onnx measured/model.onnx --data measured.yaml
+    says "equal outputs"
+fi
+
 block first.yaml > first.yaml
 ok check first.yaml
 finish
