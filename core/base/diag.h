@@ -30,11 +30,11 @@ typedef struct pare_span {
 
 /* One diagnostic. All strings are copied by pare_diags_add. */
 typedef struct pare_diag_item {
-    uint32_t severity;  /* PARE_NOTE .. PARE_ERROR */
-    const char *code;   /* "config.unknown-key" */
+    uint32_t severity; /* PARE_NOTE .. PARE_ERROR */
+    const char *code;  /* "config.unknown-key" */
     const char *message;
-    const char *hint;   /* or NULL */
-    const char *path;   /* a file that is not text (a model, a plugin), or NULL; used when at.src is NULL */
+    const char *hint; /* or NULL */
+    const char *path; /* a file that is not text (a model, a plugin), or NULL; used when at.src is NULL */
     const char *param, *tensor, *node; /* or NULL */
     pare_span at;
 } pare_diag_item;

@@ -1,8 +1,8 @@
 /* base/mem.h - memory for bookkeeping: xmalloc, arenas, growable arrays.
  *
  * Is: small allocations whose failure can't be answered sensibly; they end the process with one line (exit 1).
- * Is not: for sizes that input decides. Those go through pare_try_alloc, which may fail and is answered with PARE_ENOMEM.
- * May use: the C library.
+ * Is not: for sizes that input decides. Those go through pare_try_alloc, which may fail and is answered with
+ * PARE_ENOMEM. May use: the C library.
  */
 #ifndef PARE_BASE_MEM_H
 #define PARE_BASE_MEM_H
@@ -40,8 +40,8 @@ typedef struct pare_arena {
     size_t used, cap; /* of head */
 } pare_arena;
 
-void *pare_arena_alloc(pare_arena *a, size_t n);         /* 16-byte aligned, zeroed */
-char *pare_arena_strdup(pare_arena *a, const char *s);   /* s may be NULL: returns NULL */
+void *pare_arena_alloc(pare_arena *a, size_t n);       /* 16-byte aligned, zeroed */
+char *pare_arena_strdup(pare_arena *a, const char *s); /* s may be NULL: returns NULL */
 char *pare_arena_strndup(pare_arena *a, const char *s, size_t n);
 char *pare_arena_printf(pare_arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void *pare_arena_memdup(pare_arena *a, const void *p, size_t n);

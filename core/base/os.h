@@ -25,13 +25,14 @@ void pare_dir_list_free(char **names);
 
 /* ---- changing ---- */
 pare_status pare_dir_make(const char *path, pare_diags *d); /* with parents; fine when it exists */
-bool pare_dir_make_new(const char *path); /* one folder that was not there; false otherwise, silent */
+bool pare_dir_make_new(const char *path);                   /* one folder that was not there; false otherwise, silent */
 pare_status pare_tree_remove(const char *path, pare_diags *d); /* never follows links; fine when absent */
 pare_status pare_path_rename(const char *from, const char *to, pare_diags *d); /* replaces; fsyncs the folder */
 pare_status pare_path_link(const char *from, const char *to, pare_diags *d);   /* hard link, else a copy; replaces */
 pare_status pare_file_remove(const char *path);
 
-/* Takes the lock on an open file that no other process may hold too; false: somebody has it. Goes with the file's close. */
+/* Takes the lock on an open file that no other process may hold too; false: somebody has it. Goes with the file's
+ * close. */
 bool pare_file_lock(FILE *f);
 
 /* ---- reading ---- */
@@ -64,8 +65,8 @@ typedef struct pare_file_out pare_file_out;
 pare_status pare_file_out_open(const char *path, pare_diags *d, pare_file_out **out);
 pare_sink pare_file_out_sink(pare_file_out *f);
 pare_status pare_file_out_write(pare_file_out *f, const void *data, size_t n);
-pare_status pare_file_out_commit(pare_file_out *f);           /* frees f; on failure nothing is left behind */
-void pare_file_out_abort(pare_file_out *f);                   /* frees f and removes the temporary file; NULL is fine */
+pare_status pare_file_out_commit(pare_file_out *f); /* frees f; on failure nothing is left behind */
+void pare_file_out_abort(pare_file_out *f);         /* frees f and removes the temporary file; NULL is fine */
 pare_status pare_file_write(const char *path, const void *data, size_t n, pare_diags *d); /* open, write, commit */
 
 /* ---- clock ---- */
@@ -80,7 +81,8 @@ const char *pare_cpu_model(void);
 void pare_threads_set(uint32_t n);
 uint32_t pare_threads(void);
 /* fn(ctx, i) for every i in 0..n-1, each exactly once, on up to pare_threads() threads; returns when all are done.
- * Nested or concurrent calls run on the caller's thread alone. What fn computes may depend on i, never on the thread. */
+ * Nested or concurrent calls run on the caller's thread alone. What fn computes may depend on i, never on the thread.
+ */
 void pare_parallel(uint64_t n, void (*fn)(void *ctx, uint64_t i), void *ctx);
 
 /* One function on a thread of its own, beside everything else; join exactly once. Where no thread can be had it runs
@@ -98,7 +100,7 @@ void pare_env_set(const char *name, const char *value);
 
 /* ---- dynamic objects: RTLD_NOW | RTLD_LOCAL, never closed ---- */
 typedef void (*pare_fn)(void);
-void *pare_dl_open(const char *path, char **error); /* NULL: *error (malloc'ed) says why */
+void *pare_dl_open(const char *path, char **error);  /* NULL: *error (malloc'ed) says why */
 pare_fn pare_dl_sym(void *handle, const char *name); /* NULL when absent */
 
 /* ---- cancellation: SIGINT and SIGTERM set a flag that long work looks at; a second signal ends the process ---- */

@@ -9,7 +9,8 @@
 #include <pare/random.h>
 #include <stdint.h>
 
-/* out[i] = mean + std * the i-th standard normal of the stream (Box-Muller: pairs from counters), f32. Several threads. */
+/* out[i] = mean + std * the i-th standard normal of the stream (Box-Muller: pairs from counters), f32. Several threads.
+ */
 void pare_random_normal(uint64_t seed, uint64_t stream, float mean, float std, float *out, uint64_t n);
 /* out[i] = lo + (hi - lo) * the i-th uniform of the stream in [0, 1), f32. Several threads. */
 void pare_random_uniform(uint64_t seed, uint64_t stream, float lo, float hi, float *out, uint64_t n);

@@ -11,7 +11,8 @@ static const pare_opt *opt_find(const pare_command *cmd, const char *name, size_
     return NULL;
 }
 
-static pare_status unknown_opt(const pare_command *cmd, const char *dashes, const char *arg, size_t len, pare_diags *d) {
+static pare_status unknown_opt(const pare_command *cmd, const char *dashes, const char *arg, size_t len,
+                               pare_diags *d) {
     const char *names[32];
     size_t n = 0;
     for (; n < cmd->n_opts && n < 31; n++) names[n] = cmd->opts[n].name;

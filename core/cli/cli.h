@@ -14,11 +14,11 @@
 typedef enum { PARE_OPT_FLAG, PARE_OPT_VALUE, PARE_OPT_LIST, PARE_OPT_COUNT } pare_opt_kind;
 
 typedef struct pare_opt {
-    const char *name;    /* "out", without dashes */
+    const char *name; /* "out", without dashes */
     pare_opt_kind kind;
-    const char *meta;    /* "DIR", what --help shows for the value; NULL for flags */
+    const char *meta; /* "DIR", what --help shows for the value; NULL for flags */
     const char *doc;
-    size_t offset;       /* of the field in pare_args: bool, const char *, pare_strings or uint64_t */
+    size_t offset; /* of the field in pare_args: bool, const char *, pare_strings or uint64_t */
 } pare_opt;
 
 typedef PARE_VEC(const char *) pare_strings;
@@ -32,7 +32,8 @@ typedef struct pare_args {
     pare_strings rest; /* what is no option */
 } pare_args;
 
-#define PARE_OPT(name, kind, meta, field, doc) {name, kind, meta, doc, offsetof(pare_args, field)}
+#define PARE_OPT(name, kind, meta, field, doc)                                                                         \
+    { name, kind, meta, doc, offsetof(pare_args, field) }
 #define PARE_OPT_JSON PARE_OPT("json", PARE_OPT_FLAG, NULL, json, "print JSON on stdout, diagnostics as JSON lines")
 #define PARE_OPT_QUIET PARE_OPT("quiet", PARE_OPT_FLAG, NULL, quiet, "no notes and no progress")
 #define PARE_OPT_PLUGIN_DIR                                                                                            \
@@ -51,18 +52,17 @@ typedef struct pare_cli {
 
 typedef struct pare_command {
     const char *name;
-    const char *operands;  /* "FILE", "A B" */
-    size_t min, max;       /* how many operands */
-    const char *summary;   /* one line */
-    const char *help;      /* more, for --help */
+    const char *operands; /* "FILE", "A B" */
+    size_t min, max;      /* how many operands */
+    const char *summary;  /* one line */
+    const char *help;     /* more, for --help */
     const pare_opt *opts;
     size_t n_opts;
     pare_status (*run)(pare_cli *c);
 } pare_command;
 
 extern const pare_command pare_cmd_run, pare_cmd_check, pare_cmd_plugins, pare_cmd_schema, pare_cmd_inspect,
-    pare_cmd_compare, pare_cmd_pack, pare_cmd_unpack, pare_cmd_infer, pare_cmd_bench,
-    pare_cmd_eval;
+    pare_cmd_compare, pare_cmd_pack, pare_cmd_unpack, pare_cmd_infer, pare_cmd_bench, pare_cmd_eval;
 
 const pare_command *const *pare_commands(size_t *n);
 

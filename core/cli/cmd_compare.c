@@ -129,11 +129,11 @@ static pare_status compare(pare_cli *c) {
     if (!st && c->args.data) st = measure(c, &m, &a, &b);
     if (!st && c->args.json) {
         bool got = m.there && m.b.compared;
-        json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "a", compare_side(&a, &m, 0), "b", compare_side(&b, &m, 1),
-                              "agreement", number(got ? pare_tally_agreement(&m.b) : NAN), "sqnr_db",
-                              number(got ? pare_tally_sqnr_db(&m.b) : NAN), "max_abs_diff",
-                              number(got ? m.b.max_abs_diff : NAN), "mcnemar_p",
-                              number(got ? pare_tally_mcnemar(&m.b) : NAN));
+        json_t *j =
+            json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "a", compare_side(&a, &m, 0), "b", compare_side(&b, &m, 1),
+                      "agreement", number(got ? pare_tally_agreement(&m.b) : NAN), "sqnr_db",
+                      number(got ? pare_tally_sqnr_db(&m.b) : NAN), "max_abs_diff",
+                      number(got ? m.b.max_abs_diff : NAN), "mcnemar_p", number(got ? pare_tally_mcnemar(&m.b) : NAN));
         pare_json_print(j, stdout);
         json_decref(j);
     } else if (!st) {
@@ -175,7 +175,12 @@ static const pare_opt compare_opts[] = {
 };
 
 const pare_command pare_cmd_compare = {
-    "compare", "A B", 2, 2, "shows two models' sizes, counts and ops side by side",
+    "compare",
+    "A B",
+    2,
+    2,
+    "shows two models' sizes, counts and ops side by side",
     "With --data both are run: accuracy, agreement, SQNR and latency, and whether differences are within noise.",
     compare_opts,
-    sizeof compare_opts / sizeof *compare_opts, compare};
+    sizeof compare_opts / sizeof *compare_opts,
+    compare};

@@ -115,7 +115,8 @@ static pare_status eval(pare_cli *c) {
 }
 
 static const pare_opt eval_opts[] = {
-    PARE_OPT("data", PARE_OPT_VALUE, "FILE", data, "any YAML with a data block; its report.on names the set, else `test`"),
+    PARE_OPT("data", PARE_OPT_VALUE, "FILE", data,
+             "any YAML with a data block; its report.on names the set, else `test`"),
     PARE_OPT("device", PARE_OPT_VALUE, "D", device, "auto or cpu"),
     PARE_OPT_THREADS,
     PARE_OPT_PLUGIN_DIR,
@@ -123,7 +124,12 @@ static const pare_opt eval_opts[] = {
     PARE_OPT_JSON,
 };
 
-const pare_command pare_cmd_eval = {
-    "eval", "MODEL", 1, 1, "measures a model on a set: accuracy, top 5, loss, each class",
-    "A model that ends in Softmax is measured by what goes into it.", eval_opts, sizeof eval_opts / sizeof *eval_opts,
-    eval};
+const pare_command pare_cmd_eval = {"eval",
+                                    "MODEL",
+                                    1,
+                                    1,
+                                    "measures a model on a set: accuracy, top 5, loss, each class",
+                                    "A model that ends in Softmax is measured by what goes into it.",
+                                    eval_opts,
+                                    sizeof eval_opts / sizeof *eval_opts,
+                                    eval};

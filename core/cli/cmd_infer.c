@@ -79,9 +79,7 @@ static pare_array *widened(pare_array *a) {
 }
 
 /* Can numpy's format hold it? bfloat16 is widened. Floats of 8 bits and less go to ONNX's own. */
-static bool in_npy(uint32_t dtype) {
-    return pare_dtype_kind(dtype) != 'f' || pare_dtype_bits(dtype) >= 16;
-}
+static bool in_npy(uint32_t dtype) { return pare_dtype_kind(dtype) != 'f' || pare_dtype_bits(dtype) >= 16; }
 
 static pare_status write_output(pare_cli *c, const char *name, pare_array *a) {
     pare_array *w = widened(a);
@@ -138,8 +136,8 @@ static pare_status infer(pare_cli *c) {
         const char *name = pare_session_output(l.session, i)->name;
         uint64_t bad = count_not_finite(out[i]);
         if (bad)
-            pare_say(c->diags, PARE_WARNING, "infer.not-finite", "output %s holds %" PRIu64 " values that are NaN or infinite",
-                     name, bad);
+            pare_say(c->diags, PARE_WARNING, "infer.not-finite",
+                     "output %s holds %" PRIu64 " values that are NaN or infinite", name, bad);
         st = write_output(c, name, out[i]);
     }
     free_arrays(in, n_in);
@@ -157,11 +155,17 @@ static const pare_opt infer_opts[] = {
     PARE_OPT_QUIET,
 };
 
-const pare_command pare_cmd_infer = {
-    "infer", "MODEL", 1, 1, "runs a model on tensors",
-    "Inputs bind in order to the graph's inputs that are not initializers. Outputs are written as .npy: bfloat16 as float32,\n"
-    "ints below 8 bits as 8 bits; floats of 8 bits and less as ONNX tensors (.pb).",
-    infer_opts, sizeof infer_opts / sizeof *infer_opts, infer};
+const pare_command pare_cmd_infer = {"infer",
+                                     "MODEL",
+                                     1,
+                                     1,
+                                     "runs a model on tensors",
+                                     "Inputs bind in order to the graph's inputs that are not initializers. Outputs "
+                                     "are written as .npy: bfloat16 as float32,\n"
+                                     "ints below 8 bits as 8 bits; floats of 8 bits and less as ONNX tensors (.pb).",
+                                     infer_opts,
+                                     sizeof infer_opts / sizeof *infer_opts,
+                                     infer};
 
 /* ---- bench ---- */
 
@@ -212,10 +216,10 @@ static pare_status bench(pare_cli *c) {
         int64_t images = pare_session_n_inputs(l.session) && in[0]->ndim ? in[0]->dims[0] : 1;
         uint64_t threads = c->args.threads ? c->args.threads : pare_threads();
         if (c->args.json) {
-            json_t *j = json_pack("{s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:o}", "batch", (json_int_t)images, "threads",
-                                  (json_int_t)threads, "device", l.compute.device, "p50_ms", t.p50 * 1e3, "p95_ms",
-                                  t.p95 * 1e3, "images_per_s", (double)images / t.p50, "open_ms", opened * 1e3, "runs",
-                                  (json_int_t)t.runs, "nodes", node_counts(nodes, n));
+            json_t *j = json_pack("{s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:o}", "batch", (json_int_t)images,
+                                  "threads", (json_int_t)threads, "device", l.compute.device, "p50_ms", t.p50 * 1e3,
+                                  "p95_ms", t.p95 * 1e3, "images_per_s", (double)images / t.p50, "open_ms",
+                                  opened * 1e3, "runs", (json_int_t)t.runs, "nodes", node_counts(nodes, n));
             pare_json_print(j, stdout);
             json_decref(j);
         } else {
@@ -249,6 +253,12 @@ static const pare_opt bench_opts[] = {
 };
 
 const pare_command pare_cmd_bench = {
-    "bench", "MODEL", 1, 1, "times a model: latency p50 and p95 after warm-up",
+    "bench",
+    "MODEL",
+    1,
+    1,
+    "times a model: latency p50 and p95 after warm-up",
     "Inputs are filled with repeatable noise. --nodes times each node as well, which slows the whole a little.",
-    bench_opts, sizeof bench_opts / sizeof *bench_opts, bench};
+    bench_opts,
+    sizeof bench_opts / sizeof *bench_opts,
+    bench};

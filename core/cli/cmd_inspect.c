@@ -82,7 +82,9 @@ static void print_tensors(const pare_look *l) {
     putchar('\n');
     pare_table_print(t, 2, stdout);
     pare_table_free(t);
-    if (other) printf("  and %zu tensor%s that are no parameters (statistics, shapes, scales)\n", other, other == 1 ? "" : "s");
+    if (other)
+        printf("  and %zu tensor%s that are no parameters (statistics, shapes, scales)\n", other,
+               other == 1 ? "" : "s");
 }
 
 static void print_look(const pare_look *l) {
@@ -148,7 +150,13 @@ static pare_status inspect(pare_cli *c) {
 
 static const pare_opt inspect_opts[] = {PARE_OPT_JSON};
 
-const pare_command pare_cmd_inspect = {
-    "inspect", "MODEL", 1, 1, "shows what a model holds: ops, shapes, parameters, MACs, zeros, bytes",
-    "A layer may be named in pipelines by its weight, its node, or its op and number (the columns weight, node, layer).",
-    inspect_opts, sizeof inspect_opts / sizeof *inspect_opts, inspect};
+const pare_command pare_cmd_inspect = {"inspect",
+                                       "MODEL",
+                                       1,
+                                       1,
+                                       "shows what a model holds: ops, shapes, parameters, MACs, zeros, bytes",
+                                       "A layer may be named in pipelines by its weight, its node, or its op and "
+                                       "number (the columns weight, node, layer).",
+                                       inspect_opts,
+                                       sizeof inspect_opts / sizeof *inspect_opts,
+                                       inspect};

@@ -9,12 +9,14 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* OUT must not be there yet, or --force. It may be IN itself: the new file appears by rename, the old one stays mapped. */
+/* OUT must not be there yet, or --force. It may be IN itself: the new file appears by rename, the old one stays mapped.
+ */
 static pare_status check_out(pare_cli *c, const char *out) {
     pare_path_kind kind = pare_path_what(out);
     if (kind == PARE_PATH_NONE) return PARE_OK;
     if (kind != PARE_PATH_FILE)
-        return pare_fail_file(c->diags, PARE_EINVAL, out, "cli.out", NULL, "this is no file that a result could replace");
+        return pare_fail_file(c->diags, PARE_EINVAL, out, "cli.out", NULL,
+                              "this is no file that a result could replace");
     if (!c->args.force)
         return pare_fail_file(c->diags, PARE_EINVAL, out, "cli.out-exists", "give --force to replace it",
                               "this file exists already");
@@ -41,7 +43,8 @@ static pare_status finish(pare_cli *c, pare_model *m, const char *in, const char
     pare_sb_bytes(&b, before);
     pare_sb_add(&b, " -> ");
     pare_sb_bytes(&b, after);
-    if (res) pare_sb_printf(&b, " (%" PRIu64 " tensor%s packed)", res->tensors_packed, res->tensors_packed == 1 ? "" : "s");
+    if (res)
+        pare_sb_printf(&b, " (%" PRIu64 " tensor%s packed)", res->tensors_packed, res->tensors_packed == 1 ? "" : "s");
     pare_sb_add(&b, ": ");
     pare_sb_add_safe(&b, out, strlen(out));
     puts(pare_sb_str(&b));
@@ -58,7 +61,8 @@ static pare_status pack(pare_cli *c) {
     if (!st) st = pare_model_check(m, c->diags);
     if (!st) st = pare_model_pack(m, c->diags, &res);
     if (!st && res.why_not)
-        st = pare_fail_file(c->diags, PARE_EUNSUPPORTED, in, "pack.impossible", NULL, "can't be packed: %s", res.why_not);
+        st = pare_fail_file(c->diags, PARE_EUNSUPPORTED, in, "pack.impossible", NULL, "can't be packed: %s",
+                            res.why_not);
     if (!st && !res.tensors_packed)
         pare_say(c->diags, PARE_WARNING, "pack.nothing",
                  "no tensor of %s has enough zeros to get smaller: the result is a plain copy", in);
@@ -84,11 +88,23 @@ static pare_status unpack(pare_cli *c) {
 static const pare_opt opts[] = {PARE_OPT_FORCE, PARE_OPT_QUIET, PARE_OPT_JSON};
 
 const pare_command pare_cmd_pack = {
-    "pack", "IN OUT", 2, 2, "stores sparse weights small, in an .onnx that every runtime unfolds as it loads it",
+    "pack",
+    "IN OUT",
+    2,
+    2,
+    "stores sparse weights small, in an .onnx that every runtime unfolds as it loads it",
     "Weights with many zeros are stored as gaps and values (or a bit mask) and rebuilt by ordinary ONNX nodes that\n"
     "runtimes fold into constants. The outputs are the same, bit for bit. Needs opset 11 or newer.",
-    opts, sizeof opts / sizeof *opts, pack};
+    opts,
+    sizeof opts / sizeof *opts,
+    pack};
 
-const pare_command pare_cmd_unpack = {
-    "unpack", "IN OUT", 2, 2, "gives the plain file back from a packed one; one that pare wrote byte for byte", NULL, opts,
-    sizeof opts / sizeof *opts, unpack};
+const pare_command pare_cmd_unpack = {"unpack",
+                                      "IN OUT",
+                                      2,
+                                      2,
+                                      "gives the plain file back from a packed one; one that pare wrote byte for byte",
+                                      NULL,
+                                      opts,
+                                      sizeof opts / sizeof *opts,
+                                      unpack};

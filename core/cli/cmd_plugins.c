@@ -7,8 +7,7 @@
 static json_t *technique_json(const pare_technique *t) {
     pare_param_table table = pare_technique_params(t);
     json_t *params = json_array();
-    for (uint32_t i = 0; i < table.n; i++)
-        json_array_append_new(params, pare_param_describe(pare_param_at(table, i)));
+    for (uint32_t i = 0; i < table.n; i++) json_array_append_new(params, pare_param_describe(pare_param_at(table, i)));
     return json_pack("{s:s, s:s, s:o, s:o, s:o}", "id", t->id, "kind", "technique", "version",
                      pare_json_str(t->version), "summary", pare_json_str(t->summary), "params", params);
 }
@@ -23,7 +22,8 @@ static json_t *plugins_json(const pare_plugins *set) {
     for (size_t i = 0; i < pare_plugins_count(set); i++) {
         const pare_loaded *p = pare_plugins_at(set, i);
         json_t *components = json_array();
-        for (size_t k = 0; k < p->n_techniques; k++) json_array_append_new(components, technique_json(p->techniques[k]));
+        for (size_t k = 0; k < p->n_techniques; k++)
+            json_array_append_new(components, technique_json(p->techniques[k]));
         for (size_t k = 0; k < p->n_backends; k++) json_array_append_new(components, backend_json(p->backends[k]));
         json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "id", pare_json_str(p->id), "version",
                                               pare_json_str(p->version), "vendor", pare_json_str(p->vendor), "license",
@@ -32,8 +32,8 @@ static json_t *plugins_json(const pare_plugins *set) {
     }
     for (size_t i = 0; i < pare_plugins_rejected_count(set); i++) {
         const pare_rejected *r = pare_plugins_rejected_at(set, i);
-        json_array_append_new(rejected, json_pack("{s:o, s:o}", "path", pare_json_str(r->path), "reason",
-                                                  pare_json_str(r->reason)));
+        json_array_append_new(
+            rejected, json_pack("{s:o, s:o}", "path", pare_json_str(r->path), "reason", pare_json_str(r->reason)));
     }
     for (size_t i = 0; i < pare_plugins_folder_count(set); i++) {
         const pare_plugin_folder *f = pare_plugins_folder_at(set, i);
@@ -82,7 +82,9 @@ static void print_why(const pare_plugins *set) {
         printf("  ");
         print_line(f->path);
         printf("  (%s%s)\n", pare_folder_origin_text(f->origin),
-               f->repeated ? "; the same folder again" : f->exists ? "" : "; not there");
+               f->repeated ? "; the same folder again"
+               : f->exists ? ""
+                           : "; not there");
     }
     printf("taken:\n");
     for (size_t i = 0; i < pare_plugins_count(set); i++) {
@@ -131,11 +133,17 @@ static const pare_opt plugins_opts[] = {
     PARE_OPT_JSON,
 };
 
-const pare_command pare_cmd_plugins = {
-    "plugins", "", 0, 0, "lists plugins, their techniques and parameters",
-    "Folders are searched in this order: --plugin-dir, PARE_PLUGIN_PATH, ${XDG_DATA_HOME:-~/.local/share}/pare/plugins,\n"
-    "and the folder beside the executable. The first plugin of a name wins.",
-    plugins_opts, sizeof plugins_opts / sizeof *plugins_opts, plugins};
+const pare_command pare_cmd_plugins = {"plugins",
+                                       "",
+                                       0,
+                                       0,
+                                       "lists plugins, their techniques and parameters",
+                                       "Folders are searched in this order: --plugin-dir, PARE_PLUGIN_PATH, "
+                                       "${XDG_DATA_HOME:-~/.local/share}/pare/plugins,\n"
+                                       "and the folder beside the executable. The first plugin of a name wins.",
+                                       plugins_opts,
+                                       sizeof plugins_opts / sizeof *plugins_opts,
+                                       plugins};
 
 static pare_status schema(pare_cli *c) {
     pare_plugins *set = pare_cli_plugins(c);
@@ -151,8 +159,14 @@ static pare_status schema(pare_cli *c) {
 static const pare_opt schema_opts[] = {PARE_OPT_PLUGIN_DIR};
 
 const pare_command pare_cmd_schema = {
-    "schema", "", 0, 0, "prints the JSON Schema of pipeline files, for editors",
+    "schema",
+    "",
+    0,
+    0,
+    "prints the JSON Schema of pipeline files, for editors",
     "Holds the parameters of every plugin found. In an editor with a YAML language server, put\n"
     "`# yaml-language-server: $schema=pare.schema.json` at the top of a pipeline. A schema can't know your model:\n"
     "`pare check` does.",
-    schema_opts, sizeof schema_opts / sizeof *schema_opts, schema};
+    schema_opts,
+    sizeof schema_opts / sizeof *schema_opts,
+    schema};

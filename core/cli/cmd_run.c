@@ -30,7 +30,11 @@ static pare_status run(pare_cli *c) {
         pare_compute_close(&compute);
     }
     if (!st) {
-        pare_run_opts o = {.out = c->args.out, .device = c->args.device, .force = c->args.force, .plugins = plugins, .progress = c->progress,
+        pare_run_opts o = {.out = c->args.out,
+                           .device = c->args.device,
+                           .force = c->args.force,
+                           .plugins = plugins,
+                           .progress = c->progress,
                            .diags = c->diags};
         st = pare_pipeline_run(p, &o, &report, &dir);
     }
@@ -54,11 +58,17 @@ static const pare_opt run_opts[] = {
 };
 
 const pare_command pare_cmd_run = {
-    "run", "FILE", 1, 1, "runs a pipeline and writes its run folder",
+    "run",
+    "FILE",
+    1,
+    1,
+    "runs a pipeline and writes its run folder",
     "FILE is a pipeline in YAML. The run folder holds model.onnx, model.onnx.gz, model.packed.onnx where that is\n"
     "smaller, report.json, pipeline.lock.yaml, log.txt and each step's result under steps/. Without --out a repeated\n"
     "run takes the next free name (NAME-2, NAME-3).",
-    run_opts, sizeof run_opts / sizeof *run_opts, run};
+    run_opts,
+    sizeof run_opts / sizeof *run_opts,
+    run};
 
 static pare_status check(pare_cli *c) {
     pare_plugins *plugins = pare_cli_plugins(c);
@@ -73,8 +83,8 @@ static pare_status check(pare_cli *c) {
     } else if (!st) {
         pare_sb b = {0};
         pare_sb_add_safe(&b, p->path, strlen(p->path));
-        printf("%s: fine: %zu model%s, %zu step%s\n", pare_sb_str(&b), p->n_models, p->n_models == 1 ? "" : "s", p->n_steps,
-               p->n_steps == 1 ? "" : "s");
+        printf("%s: fine: %zu model%s, %zu step%s\n", pare_sb_str(&b), p->n_models, p->n_models == 1 ? "" : "s",
+               p->n_steps, p->n_steps == 1 ? "" : "s");
         pare_sb_free(&b);
     }
     pare_pipeline_free(p);
@@ -85,8 +95,14 @@ static pare_status check(pare_cli *c) {
 static const pare_opt check_opts[] = {PARE_OPT_SET, PARE_OPT_THREADS, PARE_OPT_PLUGIN_DIR, PARE_OPT_QUIET,
                                       PARE_OPT_JSON};
 
-const pare_command pare_cmd_check = {
-    "check", "FILE", 1, 1, "says what is wrong with a pipeline, without running it",
-    "Looks at keys, types, files, shapes, patterns, and asks each technique about the model it will work on. With --json\n"
-    "a file that is fine is printed with every default filled in.",
-    check_opts, sizeof check_opts / sizeof *check_opts, check};
+const pare_command pare_cmd_check = {"check",
+                                     "FILE",
+                                     1,
+                                     1,
+                                     "says what is wrong with a pipeline, without running it",
+                                     "Looks at keys, types, files, shapes, patterns, and asks each technique about the "
+                                     "model it will work on. With --json\n"
+                                     "a file that is fine is printed with every default filled in.",
+                                     check_opts,
+                                     sizeof check_opts / sizeof *check_opts,
+                                     check};

@@ -10,9 +10,9 @@
 typedef struct pare_eval {
     pare_plugins *plugins;
     pare_compute compute;
-    pare_pipeline *p;  /* the data block alone */
+    pare_pipeline *p; /* the data block alone */
     int32_t set_index;
-    pare_data *set;    /* opened with the first model */
+    pare_data *set; /* opened with the first model */
 } pare_eval;
 
 /* By --data, --device and --plugin-dir. Close after a failure as well. */

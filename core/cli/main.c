@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const pare_command *const commands[] = {
-    &pare_cmd_run,   &pare_cmd_check, &pare_cmd_inspect, &pare_cmd_compare, &pare_cmd_infer, &pare_cmd_eval,
+    &pare_cmd_run,   &pare_cmd_check, &pare_cmd_inspect, &pare_cmd_compare, &pare_cmd_infer,  &pare_cmd_eval,
     &pare_cmd_bench, &pare_cmd_pack,  &pare_cmd_unpack,  &pare_cmd_plugins, &pare_cmd_schema,
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
@@ -66,8 +66,8 @@ static pare_status run_command(const pare_command *cmd, int argc, char **argv, p
     return st;
 }
 
-/* libgomp reads this once, when a backend brings it in. Its own choice, spinning for long, costs a hundredfold where two
- * threads meet on one core; a short spin costs nothing where they don't. */
+/* libgomp reads this once, when a backend brings it in. Its own choice, spinning for long, costs a hundredfold where
+ * two threads meet on one core; a short spin costs nothing where they don't. */
 static void set_openmp_waiting(void) {
     if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT")) pare_env_set("GOMP_SPINCOUNT", "1000");
 }
@@ -117,7 +117,7 @@ pare_status pare_cli_pipeline(pare_cli *c, pare_plugins *plugins, pare_pipeline 
         return pare_fail_file(c->diags, PARE_EINVAL, path, "cli.not-a-pipeline",
                               "a pipeline names it: models: {net: {onnx: FILE}}; `pare inspect` shows what it holds",
                               "this is a model; a pipeline in YAML is expected");
-    pare_pipeline_opts opts = {.techniques = pare_cli_techniques(plugins), .sets = c->args.set.data,
-                               .n_sets = c->args.set.len};
+    pare_pipeline_opts opts = {
+        .techniques = pare_cli_techniques(plugins), .sets = c->args.set.data, .n_sets = c->args.set.len};
     return pare_pipeline_open(c->args.rest.data[0], &opts, c->diags, out);
 }

@@ -67,14 +67,14 @@ typedef struct pare_data_source {
     pare_data_kind kind;
     const char *name; /* for messages; NULL: the path */
     const char *path;
-    const char *labels;    /* NPY: the labels' file; in .npz and safetensors the array's name (NULL: "labels", which
-                              may be absent) */
-    const char *images;    /* in .npz and safetensors the array's name; NULL: "images" */
-    const char *part;      /* CIFAR folders: "train" (NULL) or "test" */
-    pare_data_layout layout;    /* of arrays with 4 dims; AUTO: by where 1, 3 or 4 channels can be */
-    uint64_t count;        /* RANDOM */
-    uint32_t classes;      /* labels must be below it; 0: any */
-    const pare_data *from; /* FROM; must not be freed before open returns (its files are shared) */
+    const char *labels;      /* NPY: the labels' file; in .npz and safetensors the array's name (NULL: "labels", which
+                                may be absent) */
+    const char *images;      /* in .npz and safetensors the array's name; NULL: "images" */
+    const char *part;        /* CIFAR folders: "train" (NULL) or "test" */
+    pare_data_layout layout; /* of arrays with 4 dims; AUTO: by where 1, 3 or 4 channels can be */
+    uint64_t count;          /* RANDOM */
+    uint32_t classes;        /* labels must be below it; 0: any */
+    const pare_data *from;   /* FROM; must not be freed before open returns (its files are shared) */
     double split_from, split_to; /* a share of each class, drawn by seed; 0, 0: all. Equal seeds: parts don't overlap */
     uint64_t take;               /* so many samples, drawn by seed, in proportion of the classes; after split; 0: all */
     uint64_t seed;

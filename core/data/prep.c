@@ -100,7 +100,8 @@ static pare_status settle_layout(pare_prep *p, pare_diags *d) {
     bool free_choice = p->pixels && (!own || own == 1 || own == 3);
     if (p->channels != own && !(free_choice && (p->channels == 1 || p->channels == 3)))
         return bad(p, d, "data.channels",
-                   p->pre.layout == PARE_DATA_LAYOUT_AUTO ? "if the model takes its channels elsewhere, set layout" : NULL,
+                   p->pre.layout == PARE_DATA_LAYOUT_AUTO ? "if the model takes its channels elsewhere, set layout"
+                                                          : NULL,
                    own ? "images of %u channels can't be made of %u" : "images of %u channels are not made of files",
                    p->channels, own);
     if (p->pre.order == PARE_ORDER_BGR && p->channels == 2)

@@ -26,7 +26,7 @@ typedef struct pare_store {
     uint32_t dtype, ndim;
     int64_t dims[PARE_ARRAY_DIMS]; /* of a sample */
     uint64_t bytes;                /* of a sample */
-    pare_data_layout layout;            /* NCHW or NHWC where ndim is 3: where the channels are. 2 dims: one channel */
+    pare_data_layout layout;       /* NCHW or NHWC where ndim is 3: where the channels are. 2 dims: one channel */
     bool image;                    /* 2 or 3 dims that are rows and columns of pixels */
     PARE_VEC(store_run) runs;
     uint64_t seed; /* STORE_RANDOM, which has dtype, dims and bytes too */

@@ -43,7 +43,8 @@ static pare_status set_samples(pare_store *s, const array_bytes *a, const pare_d
         s->image = true;
         s->layout = src->layout;
         if (s->layout == PARE_DATA_LAYOUT_AUTO)
-            s->layout = channels_like(s->dims[2]) && !channels_like(s->dims[0]) ? PARE_DATA_LAYOUT_NHWC : PARE_DATA_LAYOUT_NCHW;
+            s->layout =
+                channels_like(s->dims[2]) && !channels_like(s->dims[0]) ? PARE_DATA_LAYOUT_NHWC : PARE_DATA_LAYOUT_NCHW;
         int64_t c = s->layout == PARE_DATA_LAYOUT_NCHW ? s->dims[0] : s->dims[2];
         if (c > PARE_DATA_CHANNELS) s->image = false; /* features, not pixels */
     }

@@ -1,10 +1,10 @@
 /* engine/session.h - a model made ready to run on a device, and run.
  *
- * A session is a private copy of the model, lowered to one opset, rewritten by passes, and planned for each set of input
- * shapes that comes: kernels chosen, constants packed, layouts settled, one arena laid out. It sees the model as it was at
- * open. It belongs to one host thread; several sessions may run at once. The engine knows no kernel: `backend` computes,
- * and `host_backend` (the CPU's) folds constants, works out shapes, and takes the nodes that `backend` has no kernel for.
- * May use: base, model, sdk.
+ * A session is a private copy of the model, lowered to one opset, rewritten by passes, and planned for each set of
+ * input shapes that comes: kernels chosen, constants packed, layouts settled, one arena laid out. It sees the model as
+ * it was at open. It belongs to one host thread; several sessions may run at once. The engine knows no kernel:
+ * `backend` computes, and `host_backend` (the CPU's) folds constants, works out shapes, and takes the nodes that
+ * `backend` has no kernel for. May use: base, model, sdk.
  */
 #ifndef PARE_ENGINE_SESSION_H
 #define PARE_ENGINE_SESSION_H
@@ -27,8 +27,8 @@ typedef struct pare_session_opts {
     uint64_t memory;                  /* cap in bytes, 0: none */
     const char *const *fetches;       /* names of values to hand out; NULL: the graph's outputs. Fusion stops at them */
     size_t n_fetches;
-    bool no_passes;                   /* for tests: only lowering */
-    bool profile;                     /* times each node (pare_session_profile) */
+    bool no_passes; /* for tests: only lowering */
+    bool profile;   /* times each node (pare_session_profile) */
 } pare_session_opts;
 
 typedef struct pare_session pare_session;
@@ -52,16 +52,16 @@ const pare_port *pare_session_input(const pare_session *s, size_t i);
 size_t pare_session_n_outputs(const pare_session *s);
 const pare_port *pare_session_output(const pare_session *s, size_t i);
 
-/* Runs once. in: one array per input, of the right dtype and of dims that fit (else PARE_EINVAL, reported with the input's
- * name, what came and what is allowed). out: n_outputs arrays, the caller's to unref; untouched on failure. */
+/* Runs once. in: one array per input, of the right dtype and of dims that fit (else PARE_EINVAL, reported with the
+ * input's name, what came and what is allowed). out: n_outputs arrays, the caller's to unref; untouched on failure. */
 pare_status pare_session_run(pare_session *s, pare_array *const *in, pare_diags *d, pare_array **out);
 
 /* One node of the latest plan, in execution order. */
 typedef struct pare_profile_node {
     const char *node, *op_type, *kernel, *layout, *device; /* node: name or label; layout: of its first output */
     const char *dtype;
-    double seconds;  /* of all runs since the last reset, 0 without `profile` */
-    int64_t macs;    /* per run, -1 unknown */
+    double seconds; /* of all runs since the last reset, 0 without `profile` */
+    int64_t macs;   /* per run, -1 unknown */
     uint64_t runs;
 } pare_profile_node;
 size_t pare_session_profile(const pare_session *s, const pare_profile_node **nodes);

@@ -1,7 +1,7 @@
 /* model/array.h - a tensor that stands alone: what goes into a session and comes out, a batch, a folded constant.
  *
- * Is: dtype, dims and bytes (plain layout, packed below a byte), shared by reference. Is not: a model's tensor (model.h).
- * Immutable once shared. May use: model.h (blobs, sizes).
+ * Is: dtype, dims and bytes (plain layout, packed below a byte), shared by reference. Is not: a model's tensor
+ * (model.h). Immutable once shared. May use: model.h (blobs, sizes).
  */
 #ifndef PARE_MODEL_ARRAY_H
 #define PARE_MODEL_ARRAY_H

@@ -22,8 +22,12 @@ static pare_status check_defined(const pare_model *m, pare_diags *d) {
                            n->op_type, v->name);
         else
             pare_sb_printf(&b, "graph output '%s' is defined by no node, input or initializer", v->name);
-        pare_diag_item it = {.severity = PARE_ERROR, .code = "model.dangling", .message = pare_sb_str(&b),
-                             .tensor = v->name, .node = n && n->name[0] ? n->name : NULL, .path = m->path};
+        pare_diag_item it = {.severity = PARE_ERROR,
+                             .code = "model.dangling",
+                             .message = pare_sb_str(&b),
+                             .tensor = v->name,
+                             .node = n && n->name[0] ? n->name : NULL,
+                             .path = m->path};
         pare_diags_add(d, &it);
         pare_sb_free(&b);
         st = PARE_EINVAL;
@@ -80,8 +84,12 @@ static pare_status cycle_found(const pare_model *m, const pare_graph *g, uint32_
     const pare_value *v = pare_model_value(m, n->n_out ? n->out[0] : 0);
     pare_sb b = {0};
     pare_sb_printf(&b, "the nodes of graph '%s' form a cycle through this %s node", graph_name(g), n->op_type);
-    pare_diag_item it = {.severity = PARE_ERROR, .code = "model.cycle", .message = pare_sb_str(&b), .path = m->path,
-                         .node = n->name[0] ? n->name : NULL, .tensor = v ? v->name : NULL};
+    pare_diag_item it = {.severity = PARE_ERROR,
+                         .code = "model.cycle",
+                         .message = pare_sb_str(&b),
+                         .path = m->path,
+                         .node = n->name[0] ? n->name : NULL,
+                         .tensor = v ? v->name : NULL};
     pare_diags_add(d, &it);
     pare_sb_free(&b);
     return PARE_EINVAL;
@@ -94,7 +102,11 @@ enum { WHITE, GREY, BLACK };
 static pare_status sort_graph(const pare_model *m, const pare_graph *g, const edge *e, const size_t *first,
                               unsigned char *colour, uint32_t *out, pare_diags *d) {
     pare_status st = PARE_OK;
-    PARE_VEC(struct { uint32_t node; size_t next; }) stack = {0};
+    PARE_VEC(struct {
+        uint32_t node;
+        size_t next;
+    })
+    stack = {0};
     size_t n_out = 0;
     for (size_t i = 0; i < g->nodes.len && !st; i++) {
         if (colour[g->nodes.data[i]] != WHITE) continue;

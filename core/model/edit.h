@@ -17,7 +17,8 @@ uint32_t pare_node_add(pare_model *m, uint32_t graph, uint32_t before, const cha
 /* Removes a node, its attributes' tensors and subgraphs, and its output values that nothing uses and that are no graph
  * outputs; those that are used lose their producer (the check refuses the graph until somebody defines them). */
 void pare_node_del(pare_model *m, uint32_t node);
-void pare_node_input_set(pare_model *m, uint32_t node, uint32_t slot, uint32_t value); /* slot may be one past the end */
+void pare_node_input_set(pare_model *m, uint32_t node, uint32_t slot,
+                         uint32_t value); /* slot may be one past the end */
 void pare_node_inputs_trim(pare_model *m, uint32_t node, uint32_t n_in);
 /* Makes `value` (which has no producer) output `slot` of the node; slot may be past the end. */
 void pare_node_output_set(pare_model *m, uint32_t node, uint32_t slot, uint32_t value);

@@ -1,7 +1,8 @@
 /* model/model.h - the model in memory: ONNX's words, ids that stay, tensors shared until written.
  *
  * Is: the structures and how to walk them. Everything ONNX has is carried: what pare does not interpret stays as the
- * bytes it came in (`extra`, `info`, `raw`). Is not: editing (edit.h), reading and writing files (onnx.h), shapes (infer.h).
+ * bytes it came in (`extra`, `info`, `raw`). Is not: editing (edit.h), reading and writing files (onnx.h), shapes
+ * (infer.h).
  *
  * Graphs, nodes, values and tensors live in tables of the model and are named by a u32 id (0: none) that never changes
  * and is never used again, not by clones either; a deleted entry's pointer is NULL. Structures and strings belong to
@@ -26,11 +27,11 @@ typedef struct pare_bytes {
 
 /* ---- blobs: immutable while shared ---- */
 typedef struct pare_blob {
-    uint32_t refs;        /* atomic; use the functions */
-    uint32_t owned;       /* data was allocated by pare_try_alloc */
+    uint32_t refs;  /* atomic; use the functions */
+    uint32_t owned; /* data was allocated by pare_try_alloc */
     unsigned char *data;
     uint64_t len;
-    pare_map_file *file;  /* where data points into, when not owned */
+    pare_map_file *file; /* where data points into, when not owned */
 } pare_blob;
 pare_blob *pare_blob_new(uint64_t len); /* contents undefined; NULL: no memory */
 pare_blob *pare_blob_of_file(pare_map_file *file, uint64_t offset, uint64_t len); /* takes a reference to file */
@@ -43,25 +44,36 @@ typedef enum { PARE_OWNER_INITIALIZER, PARE_OWNER_ATTRIBUTE } pare_owner;
 typedef struct pare_tensor {
     uint32_t id;
     uint32_t dtype;
-    const char *name;     /* "" for most attributes */
+    const char *name; /* "" for most attributes */
     uint32_t ndim;
     pare_owner owner;
-    uint32_t graph;       /* the graph it is in */
-    uint32_t node;        /* owner attribute: the node; else 0 */
+    uint32_t graph; /* the graph it is in */
+    uint32_t node;  /* owner attribute: the node; else 0 */
     const int64_t *dims;
-    uint64_t count;       /* elements */
-    pare_blob *blob;      /* len = the bytes count elements take; NULL for strings and for count 0 */
+    uint64_t count;            /* elements */
+    pare_blob *blob;           /* len = the bytes count elements take; NULL for strings and for count 0 */
     const pare_bytes *strings; /* PARE_STRING: count of them */
-    bool was_external;    /* it came from an external data file */
-    pare_bytes extra;     /* TensorProto fields not listed here (doc_string, metadata_props, …), wire form */
-    uint64_t version;     /* bumped by every write */
+    bool was_external;         /* it came from an external data file */
+    pare_bytes extra;          /* TensorProto fields not listed here (doc_string, metadata_props, …), wire form */
+    uint64_t version;          /* bumped by every write */
 } pare_tensor;
 
 /* ---- attributes: numbers of ONNX AttributeProto.AttributeType ---- */
 typedef enum {
-    PARE_ATTR_UNDEFINED = 0, PARE_ATTR_FLOAT = 1, PARE_ATTR_INT = 2, PARE_ATTR_STRING = 3, PARE_ATTR_TENSOR = 4,
-    PARE_ATTR_GRAPH = 5, PARE_ATTR_FLOATS = 6, PARE_ATTR_INTS = 7, PARE_ATTR_STRINGS = 8, PARE_ATTR_TENSORS = 9,
-    PARE_ATTR_GRAPHS = 10, PARE_ATTR_SPARSE_TENSOR = 11, PARE_ATTR_SPARSE_TENSORS = 12, PARE_ATTR_TYPE_PROTO = 13,
+    PARE_ATTR_UNDEFINED = 0,
+    PARE_ATTR_FLOAT = 1,
+    PARE_ATTR_INT = 2,
+    PARE_ATTR_STRING = 3,
+    PARE_ATTR_TENSOR = 4,
+    PARE_ATTR_GRAPH = 5,
+    PARE_ATTR_FLOATS = 6,
+    PARE_ATTR_INTS = 7,
+    PARE_ATTR_STRINGS = 8,
+    PARE_ATTR_TENSORS = 9,
+    PARE_ATTR_GRAPHS = 10,
+    PARE_ATTR_SPARSE_TENSOR = 11,
+    PARE_ATTR_SPARSE_TENSORS = 12,
+    PARE_ATTR_TYPE_PROTO = 13,
     PARE_ATTR_TYPE_PROTOS = 14
 } pare_attr_type;
 
@@ -76,22 +88,22 @@ typedef struct pare_attr {
     const float *floats;
     const int64_t *ints;
     const pare_bytes *strings;
-    const uint32_t *ids;       /* TENSOR(S): tensor ids; GRAPH(S): graph ids */
-    const pare_bytes *raw;     /* SPARSE_TENSOR(S), TYPE_PROTO(S): n messages, wire form */
-    pare_bytes extra;          /* AttributeProto fields not listed here (doc_string, …), wire form */
+    const uint32_t *ids;   /* TENSOR(S): tensor ids; GRAPH(S): graph ids */
+    const pare_bytes *raw; /* SPARSE_TENSOR(S), TYPE_PROTO(S): n messages, wire form */
+    pare_bytes extra;      /* AttributeProto fields not listed here (doc_string, …), wire form */
 } pare_attr;
 
 /* ---- nodes ---- */
 typedef struct pare_node {
     uint32_t id, graph;
-    const char *name;    /* "" is common */
+    const char *name; /* "" is common */
     const char *op_type;
-    const char *domain;  /* "" is ai.onnx ("ai.onnx" is read as "") */
-    uint32_t *in, *out;  /* value ids; 0: an optional one left out */
+    const char *domain; /* "" is ai.onnx ("ai.onnx" is read as "") */
+    uint32_t *in, *out; /* value ids; 0: an optional one left out */
     uint32_t n_in, n_out;
     pare_attr *attrs;
     uint32_t n_attrs;
-    pare_bytes extra;    /* NodeProto fields not listed here (doc_string, overload, metadata_props, …), wire form */
+    pare_bytes extra; /* NodeProto fields not listed here (doc_string, overload, metadata_props, …), wire form */
 } pare_node;
 
 /* ---- values: what flows along the edges ---- */
@@ -107,17 +119,17 @@ typedef struct pare_use {
 typedef struct pare_value {
     uint32_t id, graph;
     const char *name;
-    uint32_t producer, slot; /* the node and which of its outputs; producer 0: an input, an initializer or neither */
-    uint32_t tensor;         /* its initializer, or 0 */
+    uint32_t producer, slot;  /* the node and which of its outputs; producer 0: an input, an initializer or neither */
+    uint32_t tensor;          /* its initializer, or 0 */
     bool is_input, is_output; /* of its graph */
-    bool is_sparse;          /* a sparse initializer (see pare_graph.sparse) */
-    bool declared;           /* its type stands in the file (input, output, value_info), not only inferred */
-    bool other_type;         /* a sequence, map, optional or sparse tensor: the type is in `info` alone */
-    bool info_stale;         /* dtype or dims were changed since `info` was read: it is made anew when written */
-    uint32_t dtype;          /* PARE_DTYPE_UNKNOWN when not known */
-    int32_t ndim;            /* -1: rank not known */
+    bool is_sparse;           /* a sparse initializer (see pare_graph.sparse) */
+    bool declared;            /* its type stands in the file (input, output, value_info), not only inferred */
+    bool other_type;          /* a sequence, map, optional or sparse tensor: the type is in `info` alone */
+    bool info_stale;          /* dtype or dims were changed since `info` was read: it is made anew when written */
+    uint32_t dtype;           /* PARE_DTYPE_UNKNOWN when not known */
+    int32_t ndim;             /* -1: rank not known */
     const pare_dim *dims;
-    pare_bytes info;         /* its ValueInfoProto, wire form; len 0: none */
+    pare_bytes info; /* its ValueInfoProto, wire form; len 0: none */
     PARE_VEC(pare_use) uses;
 } pare_value;
 
@@ -132,7 +144,7 @@ typedef struct pare_sparse { /* a sparse initializer: carried, not computed with
 
 typedef struct pare_graph {
     uint32_t id;
-    uint32_t parent_node;    /* the node whose attribute it is; 0: the main graph */
+    uint32_t parent_node; /* the node whose attribute it is; 0: the main graph */
     const char *name;
     PARE_VEC(uint32_t) nodes;        /* ids in the file's order, which is topological */
     PARE_VEC(uint32_t) inputs;       /* value ids */
@@ -162,22 +174,22 @@ typedef struct pare_model {
     int64_t model_version;
     bool has_model_version;
     PARE_VEC(pare_opset) opsets;
-    PARE_VEC(pare_meta) metadata;        /* metadata_props in order */
-    PARE_VEC(pare_bytes) functions;      /* FunctionProtos, wire form */
-    pare_bytes extra;                    /* ModelProto fields not listed here (training_info, …), wire form */
-    bool has_training_info;              /* training graphs may name initializers: those must keep their names */
-    PARE_VEC(pare_graph *) graphs;       /* [id - 1]; the main graph has id 1 */
-    PARE_VEC(pare_node *) nodes;         /* [id - 1] */
-    PARE_VEC(pare_value *) values;       /* [id - 1] */
-    PARE_VEC(pare_tensor *) tensors;     /* [id - 1] */
-    pare_map_file *file;                 /* the mapped file that `extra`s may point into, or NULL */
-    char *path;                          /* where it was read from, or NULL */
+    PARE_VEC(pare_meta) metadata;         /* metadata_props in order */
+    PARE_VEC(pare_bytes) functions;       /* FunctionProtos, wire form */
+    pare_bytes extra;                     /* ModelProto fields not listed here (training_info, …), wire form */
+    bool has_training_info;               /* training graphs may name initializers: those must keep their names */
+    PARE_VEC(pare_graph *) graphs;        /* [id - 1]; the main graph has id 1 */
+    PARE_VEC(pare_node *) nodes;          /* [id - 1] */
+    PARE_VEC(pare_value *) values;        /* [id - 1] */
+    PARE_VEC(pare_tensor *) tensors;      /* [id - 1] */
+    pare_map_file *file;                  /* the mapped file that `extra`s may point into, or NULL */
+    char *path;                           /* where it was read from, or NULL */
     PARE_VEC(pare_map_file *) data_files; /* external data files it was read from, in order of first use */
     pare_arena arena;
-    uint64_t edits;                      /* bumped by every structural edit */
-    uint32_t *numbers;                   /* layers.c's: a node's number in its label, as of numbers_edits; or NULL */
+    uint64_t edits;    /* bumped by every structural edit */
+    uint32_t *numbers; /* layers.c's: a node's number in its label, as of numbers_edits; or NULL */
     uint64_t numbers_edits;
-    struct json_t *masks;                /* mask.c's: the list of masked tensors, read from masks_text; or NULL */
+    struct json_t *masks; /* mask.c's: the list of masked tensors, read from masks_text; or NULL */
     const char *masks_text;
 } pare_model;
 
@@ -187,7 +199,7 @@ enum { PARE_MAIN_GRAPH = 1 };
 pare_model *pare_model_new(const char *graph_name);
 /* An independent copy with the same ids; tensor bytes are shared until written. */
 pare_model *pare_model_clone(const pare_model *m);
-void pare_model_free(pare_model *m); /* NULL is fine */
+void pare_model_free(pare_model *m);  /* NULL is fine */
 void pare_graph_clear(pare_graph *g); /* frees a graph's lists, which are not the arena's; for edit.c */
 
 /* Entries by id; NULL for 0, deleted and out of range. */
@@ -216,7 +228,7 @@ float pare_node_attr_float(const pare_node *n, const char *name, float dflt);
 /* The opset version the model imports for a domain; 0: none. */
 int64_t pare_model_opset(const pare_model *m, const char *domain);
 const char *pare_model_meta(const pare_model *m, const char *key); /* NULL: absent */
-bool pare_node_is(const pare_node *n, const char *op_type); /* of ai.onnx */
+bool pare_node_is(const pare_node *n, const char *op_type);        /* of ai.onnx */
 
 /* ---- tensor bytes ---- */
 
@@ -225,8 +237,8 @@ bool pare_dtype_nbytes(uint32_t dtype, uint64_t count, uint64_t *out);
 /* Product of dims, false on a negative dim or on overflow. ndim 0: 1. */
 bool pare_dims_count(const int64_t *dims, size_t ndim, uint64_t *out);
 
-/* Read-only bytes, 64-byte aligned: a misaligned mapped tensor is copied at its first borrow. NULL blob gives *data NULL.
- * The pointer is good until the tensor is written, retyped or deleted. PARE_ENOMEM. */
+/* Read-only bytes, 64-byte aligned: a misaligned mapped tensor is copied at its first borrow. NULL blob gives *data
+ * NULL. The pointer is good until the tensor is written, retyped or deleted. PARE_ENOMEM. */
 pare_status pare_tensor_read(pare_tensor *t, pare_diags *d, const void **data);
 /* Bytes for writing: copied first when shared or mapped. Bumps version. PARE_ENOMEM leaves the tensor as it was. */
 pare_status pare_tensor_write(pare_tensor *t, pare_diags *d, void **data);

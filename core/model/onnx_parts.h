@@ -54,8 +54,8 @@ typedef struct pare_onnx_info {
 pare_bytes pare_onnx_info_name(pare_bytes wire);
 void pare_onnx_info_read(pare_arena *a, pare_bytes wire, pare_onnx_info *out);
 
-/* A ValueInfoProto's wire bytes for the value's present name, dtype and dims, in the arena: its `info` itself where that
- * is not stale. */
+/* A ValueInfoProto's wire bytes for the value's present name, dtype and dims, in the arena: its `info` itself where
+ * that is not stale. */
 pare_bytes pare_onnx_info_bytes(pare_arena *a, const pare_value *v);
 
 /* Fills all but `value`; *name is the sparse tensor's (that of its values). false: it has none, or its dims are wrong.

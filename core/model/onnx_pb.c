@@ -1,7 +1,7 @@
 /* model/onnx_pb.c - a lone TensorProto in a file (*.pb), as ONNX's test sets hold them. See onnx.h.
  *
- * Reading: the bytes are wrapped as the only initializer of an empty model, so that they go through every check that a model's
- * tensors go through. May use: onnx.h, array.h.
+ * Reading: the bytes are wrapped as the only initializer of an empty model, so that they go through every check that a
+ * model's tensors go through. May use: onnx.h, array.h.
  */
 #include "model/onnx.h"
 
@@ -36,9 +36,8 @@ pare_status pare_onnx_tensor_file_read(const char *path, pare_diags *d, pare_arr
     pare_model *m = NULL;
     st = pare_onnx_read_bytes(pare_sb_str(&model), model.len, path, d, &m);
     const pare_graph *g = m ? pare_model_graph(m, PARE_MAIN_GRAPH) : NULL;
-    pare_array *a = g && g->initializers.len
-                        ? pare_array_of_tensor(pare_model_tensor(m, g->initializers.data[0]))
-                        : NULL;
+    pare_array *a =
+        g && g->initializers.len ? pare_array_of_tensor(pare_model_tensor(m, g->initializers.data[0])) : NULL;
     if (!st && !a)
         st = pare_fail_file(d, PARE_EUNSUPPORTED, path, "tensor.kind", NULL,
                             "does not hold a tensor of numbers with at most %d dimensions", PARE_ARRAY_DIMS);

@@ -344,8 +344,8 @@ static pare_status count_fits(pare_infer_ctx *c, const pare_shape *x, const char
                            (long long)want, pare_shape_text(c, x));
 }
 
-/* keep_aspect_ratio_policy: one scale for all axes, the smallest (not_larger) or largest (not_smaller) that a size asks for;
- * a dim is then its scaled length, rounded half up. */
+/* keep_aspect_ratio_policy: one scale for all axes, the smallest (not_larger) or largest (not_smaller) that a size asks
+ * for; a dim is then its scaled length, rounded half up. */
 static pare_status keep_aspect(pare_infer_ctx *c, pare_shape *x, const pare_numbers *sizes, const int64_t *axes,
                                int64_t n_axes, const pare_attr *policy) {
     bool larger = policy->s.len == 11 && memcmp(policy->s.data, "not_smaller", 11) == 0;

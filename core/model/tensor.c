@@ -62,7 +62,9 @@ bool pare_dims_count(const int64_t *dims, size_t ndim, uint64_t *out) {
 /* ---- borrowing ---- */
 
 static pare_status no_memory(pare_diags *d, const pare_tensor *t) {
-    pare_diag_item it = {.severity = PARE_ERROR, .code = "memory.tensor", .tensor = t->name,
+    pare_diag_item it = {.severity = PARE_ERROR,
+                         .code = "memory.tensor",
+                         .tensor = t->name,
                          .message = "no memory for a tensor's bytes",
                          .hint = "close other programs, or use a machine with more memory"};
     pare_diags_add(d, &it);

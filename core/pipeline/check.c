@@ -26,8 +26,13 @@ pare_status pare_pipeline_check(const pare_pipeline *p, pare_plugins *plugins, p
         const pare_pipeline_step *s = &p->steps[i];
         const pare_loaded *from = NULL;
         pare_plugins_technique(plugins, s->use, &from);
-        pare_host_env env = {.diags = d, .step = s->id, .plugin = from ? from->id : NULL, .technique = s->use,
-                             .locate = locate, .ctx = (void *)(uintptr_t)s, .seed = pare_seed_derive(p->seed, s->id)};
+        pare_host_env env = {.diags = d,
+                             .step = s->id,
+                             .plugin = from ? from->id : NULL,
+                             .technique = s->use,
+                             .locate = locate,
+                             .ctx = (void *)(uintptr_t)s,
+                             .seed = pare_seed_derive(p->seed, s->id)};
         pare_status st = pare_step_check(&env, s->technique, s->with->args, models[root_of(p, s->input)]);
         if (st && !first) first = st;
     }

@@ -8,7 +8,7 @@
 
 pare_metrics pare_metrics_none(void) {
     const int64_t n = PARE_NOT_MEASURED;
-    return (pare_metrics){n,   n,   n,   n,   n,   n,   n,   NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
+    return (pare_metrics){n, n, n, n, n, n, n, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
 }
 
 pare_status pare_metrics_counts(pare_model *m, pare_diags *d, pare_metrics *out) {

@@ -18,7 +18,8 @@ typedef struct pare_metrics {
     int64_t macs, macs_effective;
     /* by execution; NaN where not measured */
     double loss, accuracy, top5, agreement, sqnr_db, kl;
-    double latency_p50_ms, latency_p95_ms, latency_ratio, images_per_s; /* ratio: to the baseline's p50, in turn with it */
+    double latency_p50_ms, latency_p95_ms, latency_ratio,
+        images_per_s; /* ratio: to the baseline's p50, in turn with it */
     double mcnemar_p;
 } pare_metrics;
 

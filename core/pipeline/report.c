@@ -42,8 +42,9 @@ json_t *pare_report_json(const pare_report *r) {
     json_object_set_new(j, "name", pare_json_str(p->name));
     json_object_set_new(j, "seed", json_integer((json_int_t)p->seed));
     json_object_set_new(j, "baseline", pare_json_str(p->report.baseline_name));
-    json_object_set_new(j, "input", json_pack("{s:s, s:o}", "model", p->models[p->main_model].name, "metrics",
-                                              pare_metrics_json(&r->input[p->main_model])));
+    json_object_set_new(j, "input",
+                        json_pack("{s:s, s:o}", "model", p->models[p->main_model].name, "metrics",
+                                  pare_metrics_json(&r->input[p->main_model])));
     for (size_t i = 0; i < p->n_models; i++)
         json_object_set_new(inputs, p->models[i].name, json_pack("{s:o}", "metrics", pare_metrics_json(&r->input[i])));
     json_object_set_new(j, "inputs", inputs);
@@ -200,15 +201,18 @@ void pare_report_print(const pare_report *r, const char *dir, FILE *out) {
     fprintf(out, "%s, seed %llu, %.2f s\n\n", p->name, (unsigned long long)p->seed, r->seconds);
     pare_table_print(t, 2, out);
     pare_table_free(t);
-    if (r->steps.len) fprintf(out, "\n  Factors in brackets: how many times smaller than %s's file%s.\n", p->report.baseline_name,
-            p->report.gzip ? " (gzip against its gzip)" : "");
+    if (r->steps.len)
+        fprintf(out, "\n  Factors in brackets: how many times smaller than %s's file%s.\n", p->report.baseline_name,
+                p->report.gzip ? " (gzip against its gzip)" : "");
     bool packed = false;
     for (size_t i = 0; i < r->steps.len; i++) packed = packed || r->steps.data[i].metrics.packed_bytes >= 0;
     if (p->report.metrics & PARE_METRICS_DATA)
         fprintf(out, "  Measured on %s; agreement, SQNR and KL are against %s.\n",
                 p->report.on >= 0 ? p->data.sets[p->report.on].name : "?", p->report.baseline_name);
     if (p->report.metrics & PARE_METRICS_TIME)
-        fprintf(out, "  Latency: p50 at batch %u on %u threads by pare's engine on %s, in turn with %s (in brackets: its share).\n",
+        fprintf(out,
+                "  Latency: p50 at batch %u on %u threads by pare's engine on %s, in turn with %s (in brackets: its "
+                "share).\n",
                 p->report.latency.batch, p->report.latency.threads ? p->report.latency.threads : pare_threads(),
                 pare_cpu_model(), p->report.baseline_name);
     if (packed)

@@ -56,10 +56,20 @@ static pare_status run_step(pare_run *r, size_t i) {
     const pare_loaded *from = NULL;
     pare_plugins_technique(r->o->plugins, ps->use, &from);
     step_ctx ctx = {ps, r->o->progress};
-    pare_report_step rs = {.id = ps->id, .use = ps->use, .model = r->p->models[ps->model].name,
-                           .metrics = pare_metrics_none(), .notes = json_object()};
-    pare_host_env env = {.diags = r->d, .step = ps->id, .plugin = from ? from->id : NULL, .technique = ps->use,
-                         .locate = locate, .progress = progress, .ctx = &ctx, .seed = r->seeds[i], .notes = rs.notes};
+    pare_report_step rs = {.id = ps->id,
+                           .use = ps->use,
+                           .model = r->p->models[ps->model].name,
+                           .metrics = pare_metrics_none(),
+                           .notes = json_object()};
+    pare_host_env env = {.diags = r->d,
+                         .step = ps->id,
+                         .plugin = from ? from->id : NULL,
+                         .technique = ps->use,
+                         .locate = locate,
+                         .progress = progress,
+                         .ctx = &ctx,
+                         .seed = r->seeds[i],
+                         .notes = rs.notes};
     pare_run_slot *in = pare_run_slot_of(r, ps->input), *out = &r->steps[i];
     pare_sb title = {0};
     pare_sb_printf(&title, "%s: %s", ps->id, ps->use);
@@ -83,10 +93,12 @@ static pare_status run_step(pare_run *r, size_t i) {
     st = pare_metrics_counts(out->model, r->d, &rs.metrics);
     if (!st) {
         const char *folder = pare_arena_printf(&r->arena, "steps/%02zu-%s", i + 1, ps->id);
-        bool gz = r->p->output.gzip == PARE_ON && pare_run_is_main_final(r, (pare_pipeline_ref){PARE_REF_STEP, (uint32_t)i});
+        bool gz =
+            r->p->output.gzip == PARE_ON && pare_run_is_main_final(r, (pare_pipeline_ref){PARE_REF_STEP, (uint32_t)i});
         out->file = pare_arena_printf(&r->arena, "%s/model.onnx", folder);
         st = pare_dir_make(pare_run_path(r, folder), r->d);
-        if (!st) st = pare_run_write_model(r, out->model, out->file, gz ? "model.onnx.gz" : NULL, &rs.metrics, out->sha256);
+        if (!st)
+            st = pare_run_write_model(r, out->model, out->file, gz ? "model.onnx.gz" : NULL, &rs.metrics, out->sha256);
     }
     if (r->o->progress) pare_progress_end(r->o->progress);
     pare_run_hash_join(r); /* it holds the input models' bytes */
@@ -121,9 +133,17 @@ static pare_status write_lock(pare_run *r) {
         if (!lp.sha256) st = PARE_EIO;
         pare_vec_push(&used, lp);
     }
-    pare_lock lock = {.pipeline = r->p, .step_seeds = r->seeds, .plugins = used.data, .n_plugins = used.len,
-                      .in = r->lock_in.data, .n_in = r->lock_in.len, .out = r->lock_out.data, .n_out = r->lock_out.len,
-                      .cpu_model = pare_cpu_model(), .cpu_features = pare_cpu_features(), .threads = pare_threads()};
+    pare_lock lock = {.pipeline = r->p,
+                      .step_seeds = r->seeds,
+                      .plugins = used.data,
+                      .n_plugins = used.len,
+                      .in = r->lock_in.data,
+                      .n_in = r->lock_in.len,
+                      .out = r->lock_out.data,
+                      .n_out = r->lock_out.len,
+                      .cpu_model = pare_cpu_model(),
+                      .cpu_features = pare_cpu_features(),
+                      .threads = pare_threads()};
     if (!st) st = pare_lock_write(&lock, pare_run_path(r, "pipeline.lock.yaml"), r->d);
     pare_vec_free(&used);
     return st;

@@ -10,9 +10,9 @@
 static const char LOG_START[] = "pare ", LOCK_KEY[] = "\nlock: ";
 
 /* Everything a run puts into its folder. */
-static const char *const run_names[] = {"log.txt",       "model.onnx",         "model.onnx.data",    "model.onnx.gz",
-                                        "model.packed.onnx", "models", "pipeline.lock.yaml", "report.json",
-                                        "steps"};
+static const char *const run_names[] = {
+    "log.txt", "model.onnx",         "model.onnx.data", "model.onnx.gz", "model.packed.onnx",
+    "models",  "pipeline.lock.yaml", "report.json",     "steps"};
 
 /* ---- what is there ---- */
 

@@ -9,7 +9,8 @@ pare_status pare_run_open_models(pare_run *r) {
         const pare_pipeline_model *pm = &r->p->models[i];
         pare_metrics *mx = &r->report->input[i];
         pare_model **m = &r->models[i].model;
-        if (r->o->progress) pare_progress_begin(r->o->progress, pare_arena_printf(&r->arena, "%s: as it comes in", pm->name));
+        if (r->o->progress)
+            pare_progress_begin(r->o->progress, pare_arena_printf(&r->arena, "%s: as it comes in", pm->name));
         pare_status st = pare_pipeline_model_open(r->p, pm, r->d, m);
         if (!st) st = pare_metrics_counts(*m, r->d, mx);
         if (!st) /* a file that other tools wrote is measured as it lies there */
@@ -71,8 +72,7 @@ void pare_run_hash_start(pare_run *r) {
         for (size_t k = 0; k < m->data_files.len; k++)
             add_input(r, pare_arena_printf(&r->arena, "%s data", pm->name), NULL,
                       pare_arena_strdup(&r->arena, m->data_files.data[k]->path), 0, NULL);
-        if (pm->weights)
-            add_input(r, pare_arena_printf(&r->arena, "%s weights", pm->name), NULL, pm->weights, 0, NULL);
+        if (pm->weights) add_input(r, pare_arena_printf(&r->arena, "%s weights", pm->name), NULL, pm->weights, 0, NULL);
     }
     r->hashes->job = pare_job_start(hash_all, r->hashes);
 }

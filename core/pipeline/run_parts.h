@@ -29,8 +29,8 @@ typedef struct pare_run {
     pare_diags *d;
     pare_report *report;
     pare_run_slot *models, *steps;
-    uint64_t *seeds;           /* one a step */
-    pare_run_hashes *hashes;   /* NULL until the hashing starts */
+    uint64_t *seeds;         /* one a step */
+    pare_run_hashes *hashes; /* NULL until the hashing starts */
     PARE_VEC(pare_lock_file) lock_in, lock_out;
     pare_arena arena;
     pare_run_dir dir;
@@ -47,14 +47,14 @@ bool pare_run_is_main_final(const pare_run *r, pare_pipeline_ref ref);
 pare_status pare_run_open_models(pare_run *r);
 /* Starts hashing what came in, on a thread beside the rest, once; all input models are in memory then. */
 void pare_run_hash_start(pare_run *r);
-void pare_run_hash_join(pare_run *r); /* waits, and lets go of the models */
+void pare_run_hash_join(pare_run *r);        /* waits, and lets go of the models */
 pare_status pare_run_hash_note(pare_run *r); /* into lock_in; starts and joins where that was not done */
 void pare_run_hash_free(pare_run *r);
 
 /* ---- run_write.c ---- */
 
-/* Writes a model into the work folder, hashes it, and gzips it on the way: into `gz` (or NULL), or only to learn the size
- * where the report wants it. A model with external data has no .gz: its weights are not in that file. */
+/* Writes a model into the work folder, hashes it, and gzips it on the way: into `gz` (or NULL), or only to learn the
+ * size where the report wants it. A model with external data has no .gz: its weights are not in that file. */
 pare_status pare_run_write_model(pare_run *r, pare_model *m, const char *rel, const char *gz, pare_metrics *mx,
                                  char *sha256);
 /* models[i]'s end result: model.onnx and what stands beside it, or models/NAME.onnx. */

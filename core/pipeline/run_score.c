@@ -22,9 +22,8 @@ static pare_metrics *metrics_of(pare_run *r, pare_pipeline_ref ref) {
 static pare_status open_scored(scoring *s, pare_pipeline_ref ref, pare_scored *out) {
     pare_run *r = s->r;
     pare_model *m = NULL;
-    pare_status st = ref.kind == PARE_REF_MODEL
-                         ? pare_pipeline_model_open(r->p, &r->p->models[ref.i], r->d, &m)
-                         : pare_model_load(pare_run_path(r, r->steps[ref.i].file), r->d, &m);
+    pare_status st = ref.kind == PARE_REF_MODEL ? pare_pipeline_model_open(r->p, &r->p->models[ref.i], r->d, &m)
+                                                : pare_model_load(pare_run_path(r, r->steps[ref.i].file), r->d, &m);
     if (!st) st = pare_scored_open(m, &s->compute, r->p->report.latency.threads, r->d, out);
     pare_model_free(m);
     return st;
@@ -67,8 +66,7 @@ static pare_status score_time(scoring *s, pare_pipeline_ref ref, pare_scored *m,
     pare_latency l[2];
     pare_status st = PARE_OK;
     for (size_t i = 0; i < n && !st; i++) st = pare_score_noise(sessions[i], batch, r->d, &in[i]);
-    if (!st)
-        st = pare_latency_of(sessions, (pare_array *const *const *)in, n, r->p->report.latency.runs, r->d, l);
+    if (!st) st = pare_latency_of(sessions, (pare_array *const *const *)in, n, r->p->report.latency.runs, r->d, l);
     if (!st) {
         pare_metrics *mx = metrics_of(r, ref);
         mx->latency_p50_ms = l[0].p50 * 1e3;

@@ -44,8 +44,10 @@ pare_status pare_run_write_model(pare_run *r, pare_model *m, const char *rel, co
         if (!pare_metrics_stream(m, false, NULL, NULL, &size)) through.total = (uint64_t)size.bytes;
     }
     if (!st) {
-        pare_onnx_write_opts opts = {.external = external_of(r->p->output.external_data), .sha256 = sha256,
-                                     .also = out.z ? pare_progress_through(&through) : (pare_sink){0}, .bytes = &bytes};
+        pare_onnx_write_opts opts = {.external = external_of(r->p->output.external_data),
+                                     .sha256 = sha256,
+                                     .also = out.z ? pare_progress_through(&through) : (pare_sink){0},
+                                     .bytes = &bytes};
         st = pare_onnx_write(m, pare_run_path(r, rel), &opts, r->d);
     }
     if (st)
@@ -89,9 +91,10 @@ static pare_status add_output_of_file(pare_run *r, const char *rel) {
 static void say_not_packed(pare_run *r, const char *rel, const pare_pack_result *res) {
     if (r->p->output.pack != PARE_ON) return;
     pare_say_at(r->d, PARE_WARNING, r->p->output.at, "run.not-packed",
-                res->why_not ? NULL
-                             : "packed are initializers of the main graph of at least 4 KiB, in float32, float16, bfloat16, "
-                               "float64 or 8 bits, that are no graph inputs or outputs and have enough zeros",
+                res->why_not
+                    ? NULL
+                    : "packed are initializers of the main graph of at least 4 KiB, in float32, float16, bfloat16, "
+                      "float64 or 8 bits, that are no graph inputs or outputs and have enough zeros",
                 "%s was not written: %s", rel, res->why_not ? res->why_not : "no weight gets smaller by packing");
 }
 

@@ -66,7 +66,8 @@ pare_status pare_score_set_open(const pare_pipeline *p, int32_t i, const pare_da
         source.from = from;
         st = pare_data_open(&source, target, d, out);
         if (st && st != PARE_ECANCELLED)
-            pare_say_at(d, PARE_NOTE, s->source_at, "score.set", NULL, "this is where the set '%s' is described", s->name);
+            pare_say_at(d, PARE_NOTE, s->source_at, "score.set", NULL, "this is where the set '%s' is described",
+                        s->name);
     }
     pare_data_free(from); /* its files are shared */
     return st;
@@ -142,13 +143,16 @@ pare_status pare_score(pare_scored *s, const pare_data *set, const pare_data_pre
     }
     pare_reader_close(r);
     if (!st && first < total && s->batch > 1)
-        pare_say(d, PARE_NOTE, "score.short", "the graph's batch is fixed at %u: %" PRIu64 " of %" PRIu64 " samples were run",
-                 s->batch, first, total);
+        pare_say(d, PARE_NOTE, "score.short",
+                 "the graph's batch is fixed at %u: %" PRIu64 " of %" PRIu64 " samples were run", s->batch, first,
+                 total);
     if (!st && out->not_finite)
-        pare_say(d, PARE_WARNING, "score.not-finite", "%" PRIu64 " of %" PRIu64 " samples give outputs that are NaN or infinite",
-                 out->not_finite, out->samples);
+        pare_say(d, PARE_WARNING, "score.not-finite",
+                 "%" PRIu64 " of %" PRIu64 " samples give outputs that are NaN or infinite", out->not_finite,
+                 out->samples);
     if (!st && baseline && !out->compared)
-        pare_say(d, PARE_WARNING, "score.not-compared", "the outputs have other sizes than the baseline's: not compared");
+        pare_say(d, PARE_WARNING, "score.not-compared",
+                 "the outputs have other sizes than the baseline's: not compared");
     return st;
 }
 

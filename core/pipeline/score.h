@@ -1,7 +1,7 @@
 /* pipeline/score.h - models scored on a set: sessions, batches and tallies brought together.
  *
- * Is: what `report:`, `pare eval` and `pare compare --data` share. Is not: the arithmetic of metrics (evaluate.h), their
- * printing. May use: config.h, evaluate.h, data, plugin/compute.h.
+ * Is: what `report:`, `pare eval` and `pare compare --data` share. Is not: the arithmetic of metrics (evaluate.h),
+ * their printing. May use: config.h, evaluate.h, data, plugin/compute.h.
  */
 #ifndef PARE_PIPELINE_SCORE_H
 #define PARE_PIPELINE_SCORE_H

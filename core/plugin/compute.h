@@ -16,8 +16,8 @@ typedef struct pare_compute {
     pare_host *main_host, *cpu_host;
 } pare_compute;
 
-/* device: "auto" (NULL is the same), "cpu", or a backend's id with :N. PARE_EINVAL, reported with what there is. Free with
- * pare_compute_close, after the sessions. plugins and d must outlive it. */
+/* device: "auto" (NULL is the same), "cpu", or a backend's id with :N. PARE_EINVAL, reported with what there is. Free
+ * with pare_compute_close, after the sessions. plugins and d must outlive it. */
 pare_status pare_compute_open(pare_plugins *plugins, const char *device, pare_diags *d, pare_compute *out);
 void pare_compute_close(pare_compute *c);
 /* A session's options for it, the rest zero. */

@@ -1,9 +1,9 @@
 /* pare/backend.h - a component that computes: a device, its memory, and kernels for ONNX operators.
  *
- * The engine owns graphs, plans and memory; a backend only makes kernels. It is asked for one node at a time: the op, its
- * attributes, dtypes, concrete shapes, layouts and the ops that could be fused behind it; it answers with a kernel and the
- * layouts it prefers, or no. A device belongs to one session and is called from one thread at a time. [run] unless
- * tagged. May include: host.h, graph.h (pare_attribute), tensor.h.
+ * The engine owns graphs, plans and memory; a backend only makes kernels. It is asked for one node at a time: the op,
+ * its attributes, dtypes, concrete shapes, layouts and the ops that could be fused behind it; it answers with a kernel
+ * and the layouts it prefers, or no. A device belongs to one session and is called from one thread at a time. [run]
+ * unless tagged. May include: host.h, graph.h (pare_attribute), tensor.h.
  */
 #ifndef PARE_BACKEND_H
 #define PARE_BACKEND_H
@@ -32,11 +32,11 @@ enum {
 };
 
 typedef struct pare_operand {
-    uint32_t size, flags;     /* PARE_OPERAND_* */
+    uint32_t size, flags; /* PARE_OPERAND_* */
     uint32_t dtype, ndim;
-    const int64_t *dims;      /* all known, >= 0 */
-    pare_layout layout;       /* PLAIN, ANY, or an OWN one that an earlier kernel of this device chose */
-    const void *data;         /* CONSTANT and HOST: the contents, plain, in host memory; else NULL */
+    const int64_t *dims; /* all known, >= 0 */
+    pare_layout layout;  /* PLAIN, ANY, or an OWN one that an earlier kernel of this device chose */
+    const void *data;    /* CONSTANT and HOST: the contents, plain, in host memory; else NULL */
     /* Quantized execution: the real value is scale[c] * (q - zero_point[c]); n_scales 0: not quantized. */
     const float *scale;
     const int32_t *zero_point; /* n_scales of them, NULL: all 0 */
@@ -48,17 +48,17 @@ typedef struct pare_operand {
 /* X(NAME, number, ONNX's op): applied to out[0] in order, each to the result of the one before. */
 #define PARE_POST_OPS(X)                                                                                               \
     X(PARE_POST_RELU, 0, "Relu")                                                                                       \
-    X(PARE_POST_CLIP, 1, "Clip")               /* alpha: min, beta: max */                                             \
-    X(PARE_POST_LEAKY_RELU, 2, "LeakyRelu")    /* alpha */                                                             \
+    X(PARE_POST_CLIP, 1, "Clip")            /* alpha: min, beta: max */                                                \
+    X(PARE_POST_LEAKY_RELU, 2, "LeakyRelu") /* alpha */                                                                \
     X(PARE_POST_SIGMOID, 3, "Sigmoid")                                                                                 \
     X(PARE_POST_TANH, 4, "Tanh")                                                                                       \
     X(PARE_POST_HARD_SWISH, 5, "HardSwish")                                                                            \
     X(PARE_POST_HARD_SIGMOID, 6, "HardSigmoid") /* alpha, beta */                                                      \
-    X(PARE_POST_SWISH, 7, "Mul")               /* x * Sigmoid(x) */                                                    \
-    X(PARE_POST_GELU, 8, "Gelu")               /* the erf form */                                                      \
-    X(PARE_POST_ELU, 9, "Elu")                 /* alpha */                                                             \
-    X(PARE_POST_ADD, 10, "Add")                /* + in[operand], of the same dims as out[0] */                         \
-    X(PARE_POST_MUL, 11, "Mul")                /* * in[operand], of the same dims */
+    X(PARE_POST_SWISH, 7, "Mul")                /* x * Sigmoid(x) */                                                   \
+    X(PARE_POST_GELU, 8, "Gelu")                /* the erf form */                                                     \
+    X(PARE_POST_ELU, 9, "Elu")                  /* alpha */                                                            \
+    X(PARE_POST_ADD, 10, "Add")                 /* + in[operand], of the same dims as out[0] */                        \
+    X(PARE_POST_MUL, 11, "Mul")                 /* * in[operand], of the same dims */
 
 enum {
 #define PARE_POST_ENUM_(name, value, op) name = (value),
@@ -69,7 +69,7 @@ enum {
 typedef struct pare_post_op {
     uint32_t size, kind; /* PARE_POST_* */
     float alpha, beta;
-    uint32_t operand;    /* ADD, MUL: the index in the spec's `in` (appended behind the node's own inputs) */
+    uint32_t operand; /* ADD, MUL: the index in the spec's `in` (appended behind the node's own inputs) */
     uint32_t reserved;
 } pare_post_op;
 
@@ -87,10 +87,10 @@ enum {
 
 /* Borrowed for the call; a kernel keeps what it needs. */
 typedef struct pare_kernel_spec {
-    uint32_t size, flags;          /* PARE_SPEC_* */
-    const char *op_type, *domain;  /* "" is ai.onnx; "ai.pare" holds Reorder: in[0] to out[0]'s layout */
-    int64_t version;               /* the op's meaning at this opset */
-    const char *node;              /* for messages */
+    uint32_t size, flags;                     /* PARE_SPEC_* */
+    const char *op_type, *domain;             /* "" is ai.onnx; "ai.pare" holds Reorder: in[0] to out[0]'s layout */
+    int64_t version;                          /* the op's meaning at this opset */
+    const char *node;                         /* for messages */
     const pare_named_attribute *const *attrs; /* arrays of pointers: their elements may grow */
     const pare_operand *const *in;
     const pare_operand *const *out;
@@ -101,23 +101,25 @@ typedef struct pare_kernel_spec {
 /* What the backend answers about a kernel. */
 typedef struct pare_kernel_info {
     uint32_t size;
-    uint32_t n_post;          /* how many of the spec's post-ops it does itself, from the first */
-    const char *name;         /* "dnnl:brgconv:avx512_core", until the kernel is freed */
-    const pare_layout *in;    /* one per spec input: how it wants it; until the kernel is freed */
-    const pare_layout *out;   /* one per spec output: how it writes it */
-    const uint64_t *pack;     /* one per spec input: bytes of its packed form, 0: taken as in[] says; or NULL */
-    uint64_t scratch;         /* bytes, 64-byte aligned, valid during run only */
-    int32_t in_place;         /* out[0] may be written over this input, -1: none */
-    uint32_t view;            /* 1: out[0] is in[0]'s bytes unchanged (Reshape): nothing to run */
+    uint32_t n_post;        /* how many of the spec's post-ops it does itself, from the first */
+    const char *name;       /* "dnnl:brgconv:avx512_core", until the kernel is freed */
+    const pare_layout *in;  /* one per spec input: how it wants it; until the kernel is freed */
+    const pare_layout *out; /* one per spec output: how it writes it */
+    /* One per spec input: bytes of its packed form, 0: taken as in[] says; or NULL. Kernels whose in[i] is the same OWN
+     * layout share the packed form of a constant. */
+    const uint64_t *pack;
+    uint64_t scratch;       /* bytes, 64-byte aligned, valid during run only */
+    int32_t in_place;       /* out[0] may be written over this input, -1: none */
+    uint32_t view;          /* 1: out[0] is in[0]'s bytes unchanged (Reshape): nothing to run */
 } pare_kernel_info;
 
 /* ---- devices ---- */
 typedef struct pare_device_opts {
     uint32_t size;
-    uint32_t index;        /* which of the backend's devices */
-    uint32_t threads;      /* compute threads, fixed for the device's life */
+    uint32_t index;   /* which of the backend's devices */
+    uint32_t threads; /* compute threads, fixed for the device's life */
     uint32_t reserved;
-    uint64_t memory;       /* cap in bytes, 0: none */
+    uint64_t memory; /* cap in bytes, 0: none */
 } pare_device_opts;
 
 enum { PARE_COPY_TO_DEVICE = 0, PARE_COPY_TO_HOST = 1, PARE_COPY_ON_DEVICE = 2 };
@@ -126,7 +128,8 @@ typedef struct pare_backend {
     uint32_t size;
     uint32_t host_memory;               /* 1: device memory is host memory, and copies may be left out */
     const char *id, *version, *summary; /* [static] "cpu", "cuda" */
-    /* [load] Devices there are, 0: none can be used here, and says why by report (an info). Cheap: opens nothing big. */
+    /* [load] Devices there are, 0: none can be used here, and says why by report (an info). Cheap: opens nothing big.
+     */
     uint32_t (*count)(const pare_host *);
     pare_status (*open)(const pare_host *, const pare_device_opts *, void **device);
     void (*close)(void *device);

@@ -20,12 +20,12 @@ enum { PARE_GRAPH_MAIN = 1 }; /* the main graph's id */
 typedef struct pare_node_info {
     uint32_t size;
     uint32_t graph;
-    const char *name;    /* may be "" */
+    const char *name; /* may be "" */
     const char *op_type;
-    const char *domain;  /* "" is ai.onnx */
-    const char *label;   /* "Conv#3": op and number within its graph */
-    int64_t opset;       /* version imported for the domain */
-    const uint32_t *in;  /* value ids */
+    const char *domain; /* "" is ai.onnx */
+    const char *label;  /* "Conv#3": one node has it */
+    int64_t opset;      /* version imported for the domain */
+    const uint32_t *in; /* value ids */
     const uint32_t *out;
     uint32_t n_in, n_out;
     uint32_t n_subgraphs, reserved;
@@ -48,17 +48,25 @@ typedef struct pare_value_info {
 } pare_value_info;
 
 /* ONNX AttributeProto.AttributeType */
-enum { PARE_ATTRIBUTE_NONE = 0, PARE_ATTRIBUTE_FLOAT = 1, PARE_ATTRIBUTE_INT = 2, PARE_ATTRIBUTE_STRING = 3,
-       PARE_ATTRIBUTE_TENSOR = 4, PARE_ATTRIBUTE_GRAPH = 5, PARE_ATTRIBUTE_FLOATS = 6, PARE_ATTRIBUTE_INTS = 7,
-       PARE_ATTRIBUTE_STRINGS = 8 };
+enum {
+    PARE_ATTRIBUTE_NONE = 0,
+    PARE_ATTRIBUTE_FLOAT = 1,
+    PARE_ATTRIBUTE_INT = 2,
+    PARE_ATTRIBUTE_STRING = 3,
+    PARE_ATTRIBUTE_TENSOR = 4,
+    PARE_ATTRIBUTE_GRAPH = 5,
+    PARE_ATTRIBUTE_FLOATS = 6,
+    PARE_ATTRIBUTE_INTS = 7,
+    PARE_ATTRIBUTE_STRINGS = 8
+};
 
 typedef struct pare_attribute {
     uint32_t size;
     uint32_t type;
-    uint64_t n;            /* bytes of a string, elements of a list; 1 otherwise */
+    uint64_t n; /* bytes of a string, elements of a list; 1 otherwise */
     int64_t i;
     double f;
-    const char *s;         /* n bytes, NUL after them */
+    const char *s; /* n bytes, NUL after them */
     const int64_t *ints;
     const float *floats;
     const char *const *strings; /* NUL after each */
@@ -68,18 +76,18 @@ typedef struct pare_attribute {
 /* A constant as seen from a value, through Constant, Identity, Transpose and DequantizeLinear. */
 typedef struct pare_constant {
     uint32_t size;
-    uint32_t tensor;     /* 0: the value is not constant */
+    uint32_t tensor;            /* 0: the value is not constant */
     uint32_t scale, zero_point; /* behind DequantizeLinear: tensor ids (zero_point 0: it is 0) */
-    int32_t axis;        /* of scale and zero point in the tensor's own dims, -1 per tensor */
+    int32_t axis;               /* of scale and zero point in the tensor's own dims, -1 per tensor */
     uint32_t ndim;
-    uint8_t perm[8];     /* the value's dim i is the tensor's dim perm[i] */
-    int64_t block_size;  /* weights along axis that share a scale, which has the weights' rank; 0: no blocks,
-                          * or their order isn't the weights' (a Transpose between) */
+    uint8_t perm[8];    /* the value's dim i is the tensor's dim perm[i] */
+    int64_t block_size; /* weights along axis that share a scale, which has the weights' rank; 0: no blocks,
+                         * or their order isn't the weights' (a Transpose between) */
 } pare_constant;
 
 typedef struct pare_cost {
     uint32_t size, reserved;
-    int64_t macs;        /* dense multiply-adds at batch 1; -1: shapes not known */
+    int64_t macs; /* dense multiply-adds at batch 1; -1: shapes not known */
     uint64_t parameters, bytes;
 } pare_cost;
 
@@ -128,7 +136,7 @@ typedef struct pare_graph_api {
     const char *(*name_fresh)(const pare_host *, pare_model *, const char *want);
 
     /* ---- model ---- */
-    const char *(*meta_get)(const pare_host *, const pare_model *, const char *key); /* NULL: absent */
+    const char *(*meta_get)(const pare_host *, const pare_model *, const char *key);              /* NULL: absent */
     pare_status (*meta_set)(const pare_host *, pare_model *, const char *key, const char *value); /* NULL removes */
     /* Makes sure the file imports a domain at `min` or newer; upgrades no further than that. PARE_EUNSUPPORTED
      * (reported) when an op in use can't be upgraded. */

@@ -16,22 +16,22 @@
  * node. */
 typedef struct pare_layer {
     uint32_t size;
-    uint32_t node;          /* the consumer, first in the file's order */
-    uint32_t slot;          /* which of its inputs the weight is */
-    uint32_t tensor;        /* the weight; behind DequantizeLinear the quantized tensor */
+    uint32_t node;              /* the consumer, first in the file's order */
+    uint32_t slot;              /* which of its inputs the weight is */
+    uint32_t tensor;            /* the weight; behind DequantizeLinear the quantized tensor */
     uint32_t scale, zero_point; /* behind DequantizeLinear: tensor ids; zero_point 0: zero is 0 */
-    const char *name;       /* the weight's name; a Constant's is that of the value it defines */
+    const char *name;           /* the weight's name; a Constant's is that of the value it defines */
     const char *op_type;
-    const char *node_name;  /* may be "" */
-    const char *label;      /* "Conv#3" */
-    int32_t in_axis;        /* input channels (per group), -1: none */
-    int32_t out_axis;       /* output channels, -1: none */
-    int32_t quant_axis;     /* of scale and zero_point; -1: per tensor */
-    uint32_t groups;        /* Conv, ConvTranspose: group; else 1 */
-    uint32_t n_uses;        /* nodes that share this tensor */
+    const char *node_name; /* may be "" */
+    const char *label;     /* "Conv#3" */
+    int32_t in_axis;       /* input channels (per group), -1: none */
+    int32_t out_axis;      /* output channels, -1: none */
+    int32_t quant_axis;    /* of scale and zero_point; -1: per tensor */
+    uint32_t groups;       /* Conv, ConvTranspose: group; else 1 */
+    uint32_t n_uses;       /* nodes that share this tensor */
     uint32_t reserved;
-    int64_t block_size;     /* weights along quant_axis that share a scale, which has the weights' rank; 0: no blocks,
-                             * or their order isn't the weights' (a Transpose between) */
+    int64_t block_size; /* weights along quant_axis that share a scale, which has the weights' rank; 0: no blocks,
+                         * or their order isn't the weights' (a Transpose between) */
 } pare_layer;
 
 typedef struct pare_layers_api {

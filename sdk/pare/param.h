@@ -14,7 +14,7 @@
     X(PARE_PARAM_BOOL, 0, "bool")                                                                                      \
     X(PARE_PARAM_INT, 1, "int")                                                                                        \
     X(PARE_PARAM_FLOAT, 2, "float")                                                                                    \
-    X(PARE_PARAM_ENUM, 3, "enum")       /* one of `choices` */                                                         \
+    X(PARE_PARAM_ENUM, 3, "enum") /* one of `choices` */                                                               \
     X(PARE_PARAM_STRING, 4, "string")                                                                                  \
     X(PARE_PARAM_PATTERN, 5, "pattern") /* names a layer or tensor: "layer1.*", "re:^fc", "Conv#3" */                  \
     X(PARE_PARAM_MODEL, 6, "model")     /* an earlier step's id, a model's name, or a file */                          \
@@ -27,18 +27,18 @@ enum {
 };
 
 enum {
-    PARE_PARAM_LIST = 1,       /* a list of the type; a lone scalar is taken as a list of one */
-    PARE_PARAM_EXCL_MIN = 2,   /* min itself is not allowed */
-    PARE_PARAM_EXCL_MAX = 4,   /* max itself is not allowed */
-    PARE_PARAM_ADVANCED = 8,   /* shown last in --help */
+    PARE_PARAM_LIST = 1,     /* a list of the type; a lone scalar is taken as a list of one */
+    PARE_PARAM_EXCL_MIN = 2, /* min itself is not allowed */
+    PARE_PARAM_EXCL_MAX = 4, /* max itself is not allowed */
+    PARE_PARAM_ADVANCED = 8, /* shown last in --help */
     PARE_PARAM_DEPRECATED = 16,
-    PARE_PARAM_NONEMPTY = 32,  /* LIST: at least one element; STRING: at least one byte */
-    PARE_PARAM_OPTIONAL = 64   /* may be left out though it has no default: pare_arg.n is 0 then */
+    PARE_PARAM_NONEMPTY = 32, /* LIST: at least one element; STRING: at least one byte */
+    PARE_PARAM_OPTIONAL = 64  /* may be left out though it has no default: pare_arg.n is 0 then */
 };
 
 typedef struct pare_param {
     uint32_t size;
-    uint32_t type;              /* PARE_PARAM_* */
+    uint32_t type; /* PARE_PARAM_* */
     uint64_t flags;
     const char *name;           /* [static] the key: lower case, digits, '_' */
     const char *doc;            /* [static] one sentence */

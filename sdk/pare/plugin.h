@@ -26,7 +26,7 @@ extern "C" {
 
 typedef struct pare_plugin {
     uint32_t size;
-    uint16_t abi_major, abi_minor; /* PARE_ABI_MAJOR, PARE_ABI_MINOR: what it needs */
+    uint16_t abi_major, abi_minor;               /* PARE_ABI_MAJOR, PARE_ABI_MINOR: what it needs */
     const char *id, *version, *vendor, *license; /* [static] */
     const pare_technique *const *techniques;     /* [static] NULL-terminated array of pointers; may be NULL */
     const pare_backend *const *backends;         /* [static] NULL-terminated array of pointers; may be NULL */

@@ -6,9 +6,9 @@
 #include <pare/param.h>
 
 typedef struct pare_technique {
-    uint32_t size, flags;              /* flags: 0 */
+    uint32_t size, flags;               /* flags: 0 */
     const char *id, *version, *summary; /* [static] "prune.unstructured", "1.0.0", one sentence */
-    const pare_param *params;          /* [static] walked by param_stride, not by sizeof */
+    const pare_param *params;           /* [static] walked by param_stride, not by sizeof */
     uint32_t n_params, param_stride;
     /* [run] args: one per parameter, in order, valid until destroy. *self may stay NULL. */
     pare_status (*create)(const pare_host *, const pare_arg *args, void **self);

@@ -46,7 +46,7 @@ enum {
 #define PARE_DTYPE_ENUM_(name, value, bits, kind, text) name = (value),
     PARE_DTYPES(PARE_DTYPE_ENUM_)
 #undef PARE_DTYPE_ENUM_
-    PARE_DTYPE_COUNT = 29
+        PARE_DTYPE_COUNT = 29
 };
 
 /* Bits an element takes; 0 for strings and unknown numbers. */
@@ -97,8 +97,8 @@ enum { PARE_DEVICE_CPU = 1, PARE_DEVICE_CUDA = 2 };
  * says otherwise. dims and strides are the host's, never NULL (ndim 0: pointers to nothing). */
 typedef struct pare_view {
     uint32_t size;
-    uint32_t dtype;         /* PARE_FLOAT, … */
-    int32_t device_type;    /* PARE_DEVICE_* */
+    uint32_t dtype;      /* PARE_FLOAT, … */
+    int32_t device_type; /* PARE_DEVICE_* */
     int32_t device_id;
     void *data;
     uint64_t byte_offset;
@@ -107,7 +107,7 @@ typedef struct pare_view {
     uint64_t count;         /* elements */
     uint64_t nbytes;        /* bytes the elements take, packed */
     uint32_t ndim;
-    uint32_t writable;      /* 1: borrowed with PARE_WRITE */
+    uint32_t writable; /* 1: borrowed with PARE_WRITE */
 } pare_view;
 
 #endif

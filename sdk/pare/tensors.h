@@ -21,9 +21,9 @@ typedef struct pare_tensor_info {
     uint64_t count;
     uint64_t nbytes;
     uint32_t ndim;
-    uint32_t masked;     /* 1: its zeros are a mask that training keeps */
-    uint32_t value;      /* the graph value it defines */
-    uint32_t n_uses;     /* inputs of nodes that take that value */
+    uint32_t masked; /* 1: its zeros are a mask that training keeps */
+    uint32_t value;  /* the graph value it defines */
+    uint32_t n_uses; /* inputs of nodes that take that value */
 } pare_tensor_info;
 
 typedef struct pare_tensors_api {

@@ -2,10 +2,17 @@
 #include <pare/plugin.h>
 
 static const pare_param params[] = {
-    {.size = sizeof(pare_param), .type = PARE_PARAM_FLOAT, .name = "factor", .dflt = "0.5",
+    {.size = sizeof(pare_param),
+     .type = PARE_PARAM_FLOAT,
+     .name = "factor",
+     .dflt = "0.5",
      .doc = "What the weights are multiplied by."},
-    {.size = sizeof(pare_param), .type = PARE_PARAM_PATTERN, .flags = PARE_PARAM_LIST, .name = "include",
-     .dflt = "[\"*\"]", .doc = "The layers to scale: weight names, node names or labels like Conv#3."},
+    {.size = sizeof(pare_param),
+     .type = PARE_PARAM_PATTERN,
+     .flags = PARE_PARAM_LIST,
+     .name = "include",
+     .dflt = "[\"*\"]",
+     .doc = "The layers to scale: weight names, node names or labels like Conv#3."},
 };
 
 /* Arguments live until destroy, so they can be the whole state. */
@@ -43,12 +50,25 @@ static pare_status apply(void *self, const pare_host *host, pare_model *model) {
 }
 
 static const pare_technique scale = {
-    .size = sizeof scale, .id = "example.scale", .version = "1.0.0", .summary = "Multiplies weights by a factor.",
-    .params = params, .n_params = 2, .param_stride = sizeof params[0], .create = create, .apply = apply,
+    .size = sizeof scale,
+    .id = "example.scale",
+    .version = "1.0.0",
+    .summary = "Multiplies weights by a factor.",
+    .params = params,
+    .n_params = 2,
+    .param_stride = sizeof params[0],
+    .create = create,
+    .apply = apply,
 };
 static const pare_technique *const techniques[] = {&scale, NULL};
 static const pare_plugin plugin = {
-    .size = sizeof plugin, .abi_major = PARE_ABI_MAJOR, .abi_minor = PARE_ABI_MINOR, .id = "example",
-    .version = "1.0.0", .vendor = "you", .license = "Apache-2.0", .techniques = techniques,
+    .size = sizeof plugin,
+    .abi_major = PARE_ABI_MAJOR,
+    .abi_minor = PARE_ABI_MINOR,
+    .id = "example",
+    .version = "1.0.0",
+    .vendor = "you",
+    .license = "Apache-2.0",
+    .techniques = techniques,
 };
 const pare_plugin *pare_plugin_v1(void) { return &plugin; }

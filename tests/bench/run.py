@@ -222,7 +222,7 @@ def bench_fuzz(tmp):
         path = tmp / "mutated.onnx"
         path.write_bytes(data)
         try:
-            p = subprocess.run([ASAN / "bin/pare", "inspect", path], capture_output=True, timeout=20)
+            p = subprocess.run([ASAN / "bin/pare", "inspect", path], capture_output=True, timeout=20)  # 2 s, without ASan
         except subprocess.TimeoutExpired:
             hangs += 1
             continue

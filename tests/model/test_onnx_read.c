@@ -440,8 +440,7 @@ static void test_mapped_and_external(void **state) {
     pare_model *m = NULL;
     assert_int_equal(pare_onnx_read(path, d, &m), PARE_OK);
     assert_string_equal(m->path, path);
-    pare_tensor *w = find_tensor(m, "w"), *a = find_tensor(m, "a"),
-                *bb = find_tensor(m, "b");
+    pare_tensor *w = find_tensor(m, "w"), *a = find_tensor(m, "a"), *bb = find_tensor(m, "b");
     assert_ptr_equal(w->blob->file, m->file); /* mapped, not copied */
     assert_false(w->was_external);
     assert_true(a->was_external && bb->was_external);

@@ -81,8 +81,10 @@ static void test_not_finite(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_labels),           cmocka_unit_test(test_top5_and_missing_labels),
-        cmocka_unit_test(test_against_a_baseline), cmocka_unit_test(test_mcnemar),
+        cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_top5_and_missing_labels),
+        cmocka_unit_test(test_against_a_baseline),
+        cmocka_unit_test(test_mcnemar),
         cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
