@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The bars, measured: prints one Markdown table. Ratios and medians, both sides in this one run.
 
-usage: run.py [--quick] [ROW ...]     rows: size packed process gzip memory plugins fuzz roundtrip
+usage: run.py [--quick] [ROW ...]     rows: size packed roundtrip process gzip memory plugins fuzz engine
 env:   PARE_BUILD (a release build tree), PARE_ASAN (an ASan build tree, for fuzz), PARE_SOURCE
 Needs onnx, onnxruntime and torch (tests/bench/requirements.txt); `./bootstrap bench` sets all of it up.
 """
@@ -154,6 +154,48 @@ def bench_packed(tmp):
         b / a <= 1.05)
 
 
+ORT_BENCH = """
+import sys, time, numpy as np, onnxruntime as ort
+opts = ort.SessionOptions()
+opts.intra_op_num_threads = 2
+x = np.random.default_rng(0).standard_normal((int(sys.argv[2]), 3, 224, 224), dtype=np.float32)
+start = time.perf_counter()
+s = ort.InferenceSession(sys.argv[1], opts, providers=["CPUExecutionProvider"])
+name = s.get_inputs()[0].name
+s.run(None, {name: x})
+first = time.perf_counter() - start
+times = []
+while len(times) < 10 or sum(times) < 3:
+    start = time.perf_counter()
+    s.run(None, {name: x})
+    times.append(time.perf_counter() - start)
+print(first, float(np.median(times[3:])))
+"""
+
+
+def bench_engine(tmp):
+    """Inference against ONNX Runtime, processes in turn, each warm, 2 threads; medians of the processes' medians."""
+    bars = {("resnet18", 1): 1.0, ("resnet18", 16): 0.8, ("mobilenet_v2", 1): 1.0, ("mobilenet_v2", 16): 1.0}
+    for (net, batch), bar in bars.items():
+        cfg = tmp / f"{net}.yaml"
+        cfg.write_text(f"version: 1\nmodels: {{net: {{zoo: {net}}}}}\nsteps: []\nreport: {{metrics: [size]}}\n"
+                       "output: {dir: x, gzip: off}\n")
+        out = tmp / net
+        if not out.exists():
+            subprocess.run([PARE, "run", cfg, "--out", out, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        ours, theirs = [], []
+        for _ in range(3 if QUICK else 5):
+            p = subprocess.run([PARE, "bench", out / "model.onnx", "--threads", "2", "--batch", str(batch), "--json"],
+                               check=True, capture_output=True, text=True)
+            ours.append(json.loads(p.stdout)["p50_ms"])
+            p = subprocess.run([sys.executable, "-c", ORT_BENCH, out / "model.onnx", str(batch)], check=True,
+                               capture_output=True, text=True)
+            theirs.append(float(p.stdout.split()[1]) * 1e3)
+        a, b = statistics.median(ours), statistics.median(theirs)
+        row(f"{net} 224 fp32, batch {batch}, against ONNX Runtime", f"{a:.2f} / {b:.2f} ms = {a / b:.2f}x", f"<= {bar}x",
+            a / b <= bar)
+
+
 def fresh(out):
     shutil.rmtree(out, ignore_errors=True)  # a run into an empty place, as the peer's
     return out
@@ -252,7 +294,7 @@ def bench_roundtrip(tmp):
 
 
 ROWS = {"size": bench_size, "packed": bench_packed, "roundtrip": bench_roundtrip, "process": bench_process,
-        "gzip": bench_gzip, "memory": bench_memory, "plugins": bench_plugins, "fuzz": bench_fuzz}
+        "gzip": bench_gzip, "memory": bench_memory, "plugins": bench_plugins, "fuzz": bench_fuzz, "engine": bench_engine}
 
 
 def main():
