@@ -168,12 +168,11 @@ static bool id_ok(const char *id, unsigned words) {
 static const char *text_or(const char *s, const char *otherwise) { return s && *s ? s : otherwise; }
 
 /* The fields every plugin of this major has: the smallest struct that may come. */
-#define END_OF(type, field) (offsetof(type, field) + sizeof(((type *)0)->field))
 enum {
-    PLUGIN_MIN = END_OF(pare_plugin, techniques),
-    TECHNIQUE_MIN = END_OF(pare_technique, destroy),
-    PARAM_MIN = END_OF(pare_param, column_stride),
-    BACKEND_MIN = END_OF(pare_backend, run)
+    PLUGIN_MIN = PARE_END(pare_plugin, techniques),
+    TECHNIQUE_MIN = PARE_END(pare_technique, destroy),
+    PARAM_MIN = PARE_END(pare_param, column_stride),
+    BACKEND_MIN = PARE_END(pare_backend, run)
 };
 
 static const char *check_technique(const pare_technique *t, pare_arena *a) {
