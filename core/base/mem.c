@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 16 * 1024, ALIGN = 16 };
+enum { BLOCK = 16 * 1024, ALIGN = 16, HUGE_PAGE = 2 << 20 };
 
 struct pare_arena_block {
     struct pare_arena_block *next;
@@ -47,9 +47,11 @@ char *pare_xstrndup(const char *s, size_t n) {
 char *pare_xstrdup(const char *s) { return pare_xstrndup(s, strlen(s)); }
 
 void *pare_try_alloc(size_t n) {
-    if (n > SIZE_MAX - 64) return NULL;
-    size_t rounded = (n + 63) & ~(size_t)63;
-    return aligned_alloc(64, rounded ? rounded : 64);
+    /* from two huge pages on, pare_memory_huge then reaches all of it; what is added is never touched */
+    size_t align = n >= 2 * HUGE_PAGE ? HUGE_PAGE : 64;
+    if (n > SIZE_MAX - HUGE_PAGE) return NULL;
+    size_t rounded = (n + align - 1) & ~(align - 1);
+    return aligned_alloc(align, rounded ? rounded : align);
 }
 
 void *pare_arena_alloc(pare_arena *a, size_t n) {

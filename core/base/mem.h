@@ -17,7 +17,8 @@ void *pare_xrealloc(void *p, size_t n);
 char *pare_xstrdup(const char *s);
 char *pare_xstrndup(const char *s, size_t n);
 
-/* 64-byte aligned, contents undefined; NULL when there is no memory. Free with free(). n may be 0. */
+/* 64-byte aligned (2 MiB from 4 MiB on, for pare_memory_huge), contents undefined; NULL when there is no memory. Free
+ * with free(). n may be 0. */
 void *pare_try_alloc(size_t n);
 
 /* Checked arithmetic on sizes that come from files: false on overflow, *out untouched. */

@@ -93,6 +93,9 @@ void pare_job_join(pare_job *job); /* waits and frees; NULL is fine */
 
 /* Memory that is large and used throughout may lie in huge pages: fewer page faults. A hint. */
 void pare_memory_huge(void *p, size_t n);
+/* Bytes that this process may still take: of what the machine has free or can free, and of its control groups' limits.
+ * A moment's answer; UINT64_MAX: unknown. */
+uint64_t pare_memory_available(void);
 
 /* ---- the environment ---- */
 /* Sets a variable for this process and the libraries it opens later. Before the first thread starts. */

@@ -35,13 +35,15 @@ static pare_status store(const pare_opt *o, const char *value, pare_args *out, p
     case PARE_OPT_FLAG: *(bool *)(void *)field = true; break;
     case PARE_OPT_VALUE: *(const char **)(void *)field = value; break;
     case PARE_OPT_LIST: pare_vec_push((pare_strings *)(void *)field, value); break;
-    case PARE_OPT_COUNT: {
+    case PARE_OPT_COUNT:
+    case PARE_OPT_MANY: {
+        unsigned long long most = o->kind == PARE_OPT_MANY ? 1 << 30 : 1024;
         char *end;
         errno = 0;
         unsigned long long v = strtoull(value, &end, 10);
-        if (*value < '0' || *value > '9' || *end || errno || v < 1 || v > 1024)
-            return pare_fail(d, PARE_EINVAL, "cli.value", NULL, "--%s: expected a number from 1 to 1024, got '%s'",
-                             o->name, value);
+        if (*value < '0' || *value > '9' || *end || errno || v < 1 || v > most)
+            return pare_fail(d, PARE_EINVAL, "cli.value", NULL, "--%s: expected a number from 1 to %llu, got '%s'",
+                             o->name, most, value);
         *(uint64_t *)(void *)field = v;
         break;
     }
@@ -96,6 +98,7 @@ void pare_args_free(pare_args *a) {
     pare_vec_free(&a->set);
     pare_vec_free(&a->plugin_dir);
     pare_vec_free(&a->in);
+    pare_vec_free(&a->image);
     pare_vec_free(&a->rest);
 }
 

@@ -11,7 +11,7 @@
 #include "plugin/plugin.h"
 
 /* ---- options as data: parsing and --help from one table ---- */
-typedef enum { PARE_OPT_FLAG, PARE_OPT_VALUE, PARE_OPT_LIST, PARE_OPT_COUNT } pare_opt_kind;
+typedef enum { PARE_OPT_FLAG, PARE_OPT_VALUE, PARE_OPT_LIST, PARE_OPT_COUNT, PARE_OPT_MANY } pare_opt_kind;
 
 typedef struct pare_opt {
     const char *name; /* "out", without dashes */
@@ -27,8 +27,8 @@ typedef PARE_VEC(const char *) pare_strings;
 typedef struct pare_args {
     bool json, quiet, force, why, nodes, help;
     const char *out, *device, *data;
-    uint64_t threads, batch, runs; /* 0: not given */
-    pare_strings set, plugin_dir, in;
+    uint64_t threads, batch, runs, memory; /* 0: not given */
+    pare_strings set, plugin_dir, in, image;
     pare_strings rest; /* what is no option */
 } pare_args;
 
@@ -39,6 +39,8 @@ typedef struct pare_args {
 #define PARE_OPT_PLUGIN_DIR                                                                                            \
     PARE_OPT("plugin-dir", PARE_OPT_LIST, "DIR", plugin_dir, "look for plugins here first; may be given again")
 #define PARE_OPT_THREADS PARE_OPT("threads", PARE_OPT_COUNT, "N", threads, "use N threads (default: every core)")
+#define PARE_OPT_MEMORY                                                                                                \
+    PARE_OPT("memory", PARE_OPT_MANY, "MIB", memory, "take no more than this for activations and packed weights")
 #define PARE_OPT_SET                                                                                                   \
     PARE_OPT("set", PARE_OPT_LIST, "KEY=VALUE", set, "replace a value, e.g. steps.pruned.with.sparsity=0.8")
 #define PARE_OPT_FORCE PARE_OPT("force", PARE_OPT_FLAG, NULL, force, "replace what is there")

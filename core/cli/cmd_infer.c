@@ -1,5 +1,7 @@
 /* cli/cmd_infer.c - pare infer and pare bench: a model run on tensors, and timed. */
 #include "cli/cli.h"
+#include "cli/infer_bind.h"
+#include "cli/infer_image.h"
 #include "data/npy.h"
 #include "model/edit.h"
 #include "model/onnx.h"
@@ -22,7 +24,7 @@ typedef struct loaded {
     pare_session *session;
 } loaded;
 
-static pare_status load(pare_cli *c, bool profile, loaded *l) {
+static pare_status load(pare_cli *c, bool profile, bool tune, loaded *l) {
     *l = (loaded){.plugins = pare_cli_plugins(c)};
     if (!l->plugins) return PARE_EINVAL;
     pare_status st = pare_compute_open(l->plugins, c->args.device, c->diags, &l->compute);
@@ -31,7 +33,10 @@ static pare_status load(pare_cli *c, bool profile, loaded *l) {
     if (st) return st;
     pare_session_opts opts = pare_compute_session(&l->compute);
     opts.threads = (uint32_t)c->args.threads;
+    opts.memory = c->args.memory << 20;
     opts.profile = profile;
+    opts.any_batch = true;
+    opts.tune = tune;
     return pare_session_open(l->model, &opts, c->diags, &l->session);
 }
 
@@ -48,14 +53,6 @@ static void free_arrays(pare_array **a, size_t n) {
 }
 
 /* ---- infer ---- */
-
-static pare_status read_input(const char *path, pare_diags *d, pare_array **out) {
-    size_t n = strlen(path);
-    if (n > 3 && strcmp(path + n - 3, ".pb") == 0) return pare_onnx_tensor_file_read(path, d, out);
-    if (n > 4 && strcmp(path + n - 4, ".npy") == 0) return pare_npy_read(path, d, out);
-    return pare_fail_file(d, PARE_EINVAL, path, "infer.input", "give .npy or ONNX .pb tensors",
-                          "the end of this name is neither .npy nor .pb");
-}
 
 /* The output's file: "/" and what a file name can't hold become "_". */
 static char *output_path(const char *dir, const char *name, const char *end) {
@@ -100,32 +97,16 @@ static pare_status write_output(pare_cli *c, const char *name, pare_array *a) {
     return st;
 }
 
-static uint64_t count_not_finite(const pare_array *a) {
-    uint64_t n = 0;
-    if (a->dtype == PARE_FLOAT) {
-        const float *x = pare_array_data(a);
-        for (uint64_t i = 0; i < a->count; i++) n += !isfinite(x[i]);
-    }
-    return n;
-}
-
-static pare_status infer(pare_cli *c) {
+static pare_status infer_tensors(pare_cli *c) {
     loaded l;
     pare_array **in = NULL, **out = NULL;
-    size_t n_out = 0, n_in = c->args.in.len;
-    if (!c->args.out)
-        return pare_fail(c->diags, PARE_EINVAL, "infer.out", NULL, "pare infer needs --out DIR for the outputs");
-    pare_status st = load(c, false, &l);
-    if (!st && n_in != pare_session_n_inputs(l.session)) {
-        pare_sb b = {0};
-        for (size_t i = 0; i < pare_session_n_inputs(l.session); i++)
-            pare_sb_printf(&b, "%s%s", i ? ", " : "in this order: ", pare_session_input(l.session, i)->name);
-        st = pare_fail(c->diags, PARE_EINVAL, "infer.inputs", b.len ? pare_sb_str(&b) : NULL,
-                       "the model takes %zu inputs, %zu were given with --in", pare_session_n_inputs(l.session), n_in);
-        pare_sb_free(&b);
+    size_t n_out = 0, n_in = 0;
+    pare_status st = load(c, false, false, &l);
+    if (!st) {
+        n_in = pare_session_n_inputs(l.session);
+        in = pare_xcalloc(n_in + 1, sizeof *in);
+        st = pare_infer_bind(c, l.session, in);
     }
-    in = pare_xcalloc(n_in, sizeof *in);
-    for (size_t i = 0; i < n_in && !st; i++) st = read_input(c->args.in.data[i], c->diags, &in[i]);
     if (!st) {
         n_out = pare_session_n_outputs(l.session);
         out = pare_xcalloc(n_out, sizeof *out);
@@ -134,10 +115,12 @@ static pare_status infer(pare_cli *c) {
     if (!st) st = pare_dir_make(c->args.out, c->diags);
     for (size_t i = 0; i < n_out && !st; i++) {
         const char *name = pare_session_output(l.session, i)->name;
-        uint64_t bad = count_not_finite(out[i]);
-        if (bad)
+        uint64_t nan, infinite;
+        pare_count_not_finite(out[i], &nan, &infinite);
+        if (nan || infinite)
             pare_say(c->diags, PARE_WARNING, "infer.not-finite",
-                     "output %s holds %" PRIu64 " values that are NaN or infinite", name, bad);
+                     "output %s holds %" PRIu64 " NaN and %" PRIu64 " infinite values among %" PRIu64, name, nan,
+                     infinite, out[i]->count);
         st = write_output(c, name, out[i]);
     }
     free_arrays(in, n_in);
@@ -146,26 +129,57 @@ static pare_status infer(pare_cli *c) {
     return st;
 }
 
+static pare_status infer(pare_cli *c) {
+    const pare_args *a = &c->args;
+    bool images = a->rest.len > 1 || a->image.len;
+    if (images && (a->in.len || a->out))
+        return pare_fail(c->diags, PARE_EINVAL, "infer.mixed",
+                         "pare infer MODEL cat.jpg, or pare infer MODEL --in X.npy --out DIR",
+                         "%s is for tensors, and images were given", a->in.len ? "--in" : "--out");
+    if (images) return pare_infer_images(c);
+    if (a->data || a->json)
+        return pare_fail(c->diags, PARE_EINVAL, "infer.no-image",
+                         "pare infer MODEL cat.jpg, or pare infer MODEL --in X.npy --out DIR",
+                         "%s is for images, and none was given", a->data ? "--data" : "--json");
+    if (!a->out && !a->in.len)
+        return pare_fail(c->diags, PARE_EINVAL, "infer.nothing",
+                         "pare infer MODEL cat.jpg, or pare infer MODEL --in X.npy --out DIR",
+                         "pare infer needs an image, or tensors");
+    if (!a->out)
+        return pare_fail(c->diags, PARE_EINVAL, "infer.out", NULL, "pare infer needs --out DIR for the outputs");
+    return infer_tensors(c);
+}
+
 static const pare_opt infer_opts[] = {
-    PARE_OPT("in", PARE_OPT_LIST, "FILE", in, "a tensor (.npy or ONNX .pb); once for each input, in the graph's order"),
+    PARE_OPT("image", PARE_OPT_LIST, "FILE", image, "an image, or a folder of images; the same as an operand"),
+    PARE_OPT("data", PARE_OPT_VALUE, "FILE", data,
+             "any YAML with a data block: images go through its preprocess, and its set names the classes"),
+    PARE_OPT("in", PARE_OPT_LIST, "FILE", in,
+             "a tensor (.npy or ONNX .pb); once for each input, in order or as NAME=FILE"),
     PARE_OPT("out", PARE_OPT_VALUE, "DIR", out, "where the outputs go, as NAME.npy"),
     PARE_OPT("device", PARE_OPT_VALUE, "D", device, "auto or cpu"),
     PARE_OPT_THREADS,
+    PARE_OPT_MEMORY,
     PARE_OPT_PLUGIN_DIR,
     PARE_OPT_QUIET,
+    PARE_OPT_JSON,
 };
 
-const pare_command pare_cmd_infer = {"infer",
-                                     "MODEL",
-                                     1,
-                                     1,
-                                     "runs a model on tensors",
-                                     "Inputs bind in order to the graph's inputs that are not initializers. Outputs "
-                                     "are written as .npy: bfloat16 as float32,\n"
-                                     "ints below 8 bits as 8 bits; floats of 8 bits and less as ONNX tensors (.pb).",
-                                     infer_opts,
-                                     sizeof infer_opts / sizeof *infer_opts,
-                                     infer};
+const pare_command pare_cmd_infer = {
+    "infer",
+    "MODEL [IMAGE...]",
+    1,
+    SIZE_MAX,
+    "shows the classes a model sees in images, or runs it on tensors",
+    "Of each image (JPEG, PNG, or a folder of them) the 5 most likely classes are shown. Preprocessing is that of "
+    "--data, "
+    "else\nwhat the model carries in its metadata (ai.pare.preprocess, as pare run writes it), else pixels / 255.\n\n"
+    "With --in, inputs bind by name (--in NAME=FILE) or in the order of the graph's inputs that are not initializers. "
+    "Outputs are written as .npy: "
+    "bfloat16 as\nfloat32, ints below 8 bits as 8 bits; floats of 8 bits and less as ONNX tensors (.pb).",
+    infer_opts,
+    sizeof infer_opts / sizeof *infer_opts,
+    infer};
 
 /* ---- bench ---- */
 
@@ -204,7 +218,7 @@ static pare_status bench(pare_cli *c) {
     loaded l;
     pare_latency t = {0};
     double start = pare_clock();
-    pare_status st = load(c, c->args.nodes, &l);
+    pare_status st = load(c, c->args.nodes, true, &l);
     double opened = pare_clock() - start;
     pare_array **in = NULL;
     if (!st) st = pare_score_noise(l.session, (uint32_t)c->args.batch, c->diags, &in);
@@ -216,10 +230,11 @@ static pare_status bench(pare_cli *c) {
         int64_t images = pare_session_n_inputs(l.session) && in[0]->ndim ? in[0]->dims[0] : 1;
         uint64_t threads = c->args.threads ? c->args.threads : pare_threads();
         if (c->args.json) {
-            json_t *j = json_pack("{s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:o}", "batch", (json_int_t)images,
-                                  "threads", (json_int_t)threads, "device", l.compute.device, "p50_ms", t.p50 * 1e3,
-                                  "p95_ms", t.p95 * 1e3, "images_per_s", (double)images / t.p50, "open_ms",
-                                  opened * 1e3, "runs", (json_int_t)t.runs, "nodes", node_counts(nodes, n));
+            json_t *j = json_pack("{s:I, s:I, s:s, s:s, s:f, s:f, s:f, s:f, s:I, s:o}", "batch", (json_int_t)images,
+                                  "threads", (json_int_t)threads, "device", l.compute.device, "tune",
+                                  pare_session_tuned(l.session) ? "on" : "off", "p50_ms", t.p50 * 1e3, "p95_ms",
+                                  t.p95 * 1e3, "images_per_s", (double)images / t.p50, "open_ms", opened * 1e3, "runs",
+                                  (json_int_t)t.runs, "nodes", node_counts(nodes, n));
             pare_json_print(j, stdout);
             json_decref(j);
         } else {
@@ -242,11 +257,12 @@ static pare_status bench(pare_cli *c) {
 }
 
 static const pare_opt bench_opts[] = {
-    PARE_OPT("batch", PARE_OPT_COUNT, "N", batch, "images at once (default: the model's own, else 1)"),
+    PARE_OPT("batch", PARE_OPT_MANY, "N", batch, "images at once (default: the model's own, else 1)"),
     PARE_OPT("runs", PARE_OPT_COUNT, "N", runs, "runs after warm-up (default: three seconds' worth)"),
     PARE_OPT("nodes", PARE_OPT_FLAG, NULL, nodes, "a row for each node: time, share, GFLOP/s, layout, kernel"),
     PARE_OPT("device", PARE_OPT_VALUE, "D", device, "auto or cpu"),
     PARE_OPT_THREADS,
+    PARE_OPT_MEMORY,
     PARE_OPT_PLUGIN_DIR,
     PARE_OPT_QUIET,
     PARE_OPT_JSON,
@@ -258,7 +274,8 @@ const pare_command pare_cmd_bench = {
     1,
     1,
     "times a model: latency p50 and p95 after warm-up",
-    "Inputs are filled with repeatable noise. --nodes times each node as well, which slows the whole a little.",
+    "Inputs are filled with repeatable noise. --nodes times each node as well, which slows the whole a little.\n"
+    "Kernels are chosen by timing them, once per machine and shape; PARE_TUNE=off takes the best guess instead.",
     bench_opts,
     sizeof bench_opts / sizeof *bench_opts,
     bench};

@@ -4,6 +4,7 @@
 #define PARE_CLI_EVAL_H
 
 #include "cli/cli.h"
+#include "cli/look.h"
 #include "pipeline/report.h"
 #include "pipeline/score.h"
 
@@ -18,8 +19,30 @@ typedef struct pare_eval {
 /* By --data, --device and --plugin-dir. Close after a failure as well. */
 pare_status pare_eval_open(pare_cli *c, pare_eval *e);
 void pare_eval_close(pare_eval *e);
-pare_status pare_eval_model(pare_cli *c, pare_eval *e, const pare_model *m, const pare_logits *baseline,
+/* A model's session, for pare_eval_model and timing. Close with pare_scored_close, after a failure as well. */
+pare_status pare_eval_session(pare_cli *c, pare_eval *e, const pare_look *l, pare_scored *out);
+pare_status pare_eval_model(pare_cli *c, pare_eval *e, const pare_look *l, pare_scored *s, const pare_logits *baseline,
                             pare_logits *keep, pare_tally *out);
-json_t *pare_eval_json(const pare_eval *e, const pare_tally *t); /* a new reference */
+const char *pare_eval_set_name(const pare_eval *e);
+
+/* What --batch and the graphs allow for timing n models alike; 0: their graphs' batches are fixed and differ. */
+uint32_t pare_eval_batch(const pare_cli *c, const pare_scored *s, size_t n);
+uint64_t pare_eval_threads(const pare_cli *c);
+
+/* The keys of a model's measured side, into j. latency NULL: it was not timed. */
+void pare_eval_add_json(json_t *j, const pare_eval *e, const pare_tally *t, const pare_latency *latency,
+                        uint32_t batch);
+/* Under what the latency holds: batch, threads, runs, device, engine, cpu, set. A new reference. */
+json_t *pare_eval_latency_json(const pare_cli *c, const pare_eval *e, const pare_scored *s, uint32_t batch,
+                               uint64_t runs);
+/* The same as a line of text. */
+void pare_eval_print_latency(const pare_cli *c, const pare_scored *s, uint32_t batch, uint64_t runs);
+json_t *pare_eval_number(double x); /* null where it is none */
+
+#define PARE_EVAL_OPTS                                                                                                 \
+    PARE_OPT("batch", PARE_OPT_MANY, "N", batch, "images at once for the latency (default: the model's own, else 1)"), \
+        PARE_OPT("runs", PARE_OPT_MANY, "N", runs, "timed runs after warm-up (default: three seconds' worth)"),        \
+        PARE_OPT("device", PARE_OPT_VALUE, "D", device, "auto or cpu"), PARE_OPT_THREADS, PARE_OPT_PLUGIN_DIR,         \
+        PARE_OPT_QUIET, PARE_OPT_JSON
 
 #endif

@@ -5,6 +5,7 @@
 #include "model/edit.h"
 #include "model/onnx.h"
 #include "model/pack.h"
+#include "pipeline/carry.h"
 
 #include <string.h>
 
@@ -43,6 +44,19 @@ static json_t *tensor_json(const pare_look *l, const pare_tensor_stats *s) {
                      (json_int_t)s->nonzero, "bytes", (json_int_t)s->bytes);
 }
 
+/* preprocess and classes; null where the model doesn't say. */
+static void add_carried(const pare_model *m, json_t *j) {
+    const char *text = pare_model_meta(m, PARE_CARRY_PREPROCESS);
+    json_t *pre = text ? json_loads(text, 0, NULL) : NULL, *names = NULL;
+    pare_classes classes;
+    pare_classes_of_model(m, &classes);
+    if (classes.n) names = json_array();
+    for (uint32_t i = 0; i < classes.n; i++) json_array_append_new(names, pare_json_str(classes.names[i]));
+    json_object_set_new(j, "preprocess", pre ? pre : json_null());
+    json_object_set_new(j, "classes", names ? names : json_null());
+    pare_classes_free(&classes);
+}
+
 json_t *pare_look_json(const pare_look *l) {
     json_t *j = json_object(), *ops = json_object(), *dtypes = json_object(), *tensors = json_array();
     json_object_set_new(j, "path", pare_json_str(l->path));
@@ -68,6 +82,7 @@ json_t *pare_look_json(const pare_look *l) {
     json_object_set_new(j, "ops", ops);
     json_object_set_new(j, "dtypes", dtypes);
     json_object_set_new(j, "tensors", tensors);
+    add_carried(l->model, j);
     return j;
 }
 

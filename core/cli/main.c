@@ -23,7 +23,7 @@ static void usage(FILE *out) {
     for (size_t i = 0; i < N_COMMANDS; i++) {
         pare_sb b = {0};
         pare_sb_printf(&b, "%s %s", commands[i]->name, commands[i]->operands);
-        fprintf(out, "  %-16s %s\n", pare_sb_str(&b), commands[i]->summary);
+        fprintf(out, "  %-22s %s\n", pare_sb_str(&b), commands[i]->summary);
         pare_sb_free(&b);
     }
     fprintf(out, "\n`pare COMMAND --help` says more. Exit codes: 0 done, 1 the run failed, 2 the input is wrong.\n");

@@ -66,6 +66,20 @@ static pare_status open_store(const pare_data_source *src, const pare_data_targe
     return PARE_EINTERNAL;
 }
 
+char **pare_data_source_classes(const pare_data_source *src, uint32_t *n) {
+    pare_store *s = pare_store_new(STORE_FILES);
+    if (src->kind == PARE_DATA_FOLDER) pare_store_folder_classes(s, src->path);
+    if (src->kind == PARE_DATA_CIFAR10 || src->kind == PARE_DATA_CIFAR100) pare_store_cifar_classes(s, src);
+    char **names = s->n_classes ? s->classes : NULL;
+    *n = s->n_classes;
+    if (names) {
+        s->classes = NULL;
+        s->n_classes = 0;
+    }
+    pare_store_unref(s);
+    return names;
+}
+
 /* Which of the store's samples, from the set it comes from, `split` and `take`. */
 static pare_status choose(pare_data *set, const pare_data_source *src, pare_diags *d) {
     double lo = src->split_from, hi = src->split_to;

@@ -91,6 +91,10 @@ uint64_t pare_data_count(const pare_data *set);
 bool pare_data_labelled(const pare_data *set);
 uint32_t pare_data_classes(const pare_data *set);                       /* named or highest label + 1; 0: no labels */
 const char *pare_data_class_name(const pare_data *set, uint32_t label); /* NULL: it has none */
+/* The names of a source's classes, from its folders or its own list of names, without a look at its samples: *n
+ * strings, each and the array malloc'ed. NULL and 0: it has none, they can't be read, or it is made `from` another set
+ * (ask that one's source). */
+char **pare_data_source_classes(const pare_data_source *src, uint32_t *n);
 /* Of the i-th sample: its label (-1: none) and the file it comes from (NULL for kinds that hold many in one). */
 int64_t pare_data_label(const pare_data *set, uint64_t i);
 const char *pare_data_path(const pare_data *set, uint64_t i);

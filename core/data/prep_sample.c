@@ -1,5 +1,6 @@
 /* data/prep_sample.c - see prep.h: the work on each sample. */
 #include "base/random.h"
+#include "data/element.h"
 #include "data/prep.h"
 #include "data/window.h"
 
@@ -100,59 +101,6 @@ static pare_status write_pixels(const pare_prep *p, uint64_t i, pare_diags *d, p
 
 /* ---- arrays ---- */
 
-static float half_to_float(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023, u;
-    float f;
-    if (e == 31) {
-        u = sign | 0x7f800000u | m << 13;
-    } else if (e) {
-        u = sign | (e + 112) << 23 | m << 13;
-    } else { /* zero and subnormals: m * 2^-24, exact */
-        f = (float)m * 0x1p-24f;
-        return sign ? -f : f;
-    }
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-/* Element i as f32. */
-static float element(const unsigned char *p, uint32_t dtype, uint64_t i) {
-    switch (dtype) {
-    case PARE_BOOL: return p[i] != 0;
-    case PARE_UINT8: return p[i];
-    case PARE_INT8: return (float)(int8_t)p[i];
-    case PARE_FLOAT16: {
-        uint16_t h;
-        memcpy(&h, p + i * 2, 2);
-        return half_to_float(h);
-    }
-    case PARE_BFLOAT16: {
-        uint16_t h;
-        memcpy(&h, p + i * 2, 2);
-        uint32_t u = (uint32_t)h << 16;
-        float f;
-        memcpy(&f, &u, 4);
-        return f;
-    }
-#define CASE(D, T)                                                                                                     \
-    case D: {                                                                                                          \
-        T v;                                                                                                           \
-        memcpy(&v, p + i * sizeof v, sizeof v);                                                                        \
-        return (float)v;                                                                                               \
-    }
-        CASE(PARE_FLOAT, float)
-        CASE(PARE_DOUBLE, double)
-        CASE(PARE_UINT16, uint16_t)
-        CASE(PARE_INT16, int16_t)
-        CASE(PARE_UINT32, uint32_t)
-        CASE(PARE_INT32, int32_t)
-        CASE(PARE_UINT64, uint64_t)
-        CASE(PARE_INT64, int64_t)
-#undef CASE
-    default: return 0; /* refused when the store was opened */
-    }
-}
-
 static float number(const pare_prep *p, float x, uint32_t c) {
     if (p->store->dtype == PARE_UINT8 && p->pre.scale == 0)
         x /= 255.0f;
@@ -170,7 +118,7 @@ static void write_float_image(const pare_prep *p, const unsigned char *from, flo
         uint32_t k = source_channel(p, c);
         for (size_t i = 0; i < n; i++)
             to[p->nhwc ? i * ch + c : c * n + i] =
-                number(p, element(from, s->dtype, planes ? k * n + i : i * ch + k), c);
+                number(p, pare_element_float(from, s->dtype, planes ? k * n + i : i * ch + k), c);
     }
 }
 
@@ -203,7 +151,8 @@ pare_status pare_prep_write(const pare_prep *p, uint64_t i, pare_diags *d, pare_
         move_image(p, from, to);
     } else {
         float *out = to;
-        for (uint64_t k = 0; k < p->bytes / sizeof(float); k++) out[k] = number(p, element(from, s->dtype, k), 0);
+        for (uint64_t k = 0; k < p->bytes / sizeof(float); k++)
+            out[k] = number(p, pare_element_float(from, s->dtype, k), 0);
     }
     return PARE_OK;
 }

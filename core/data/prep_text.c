@@ -34,7 +34,16 @@ void pare_data_preprocess_print(const pare_data_preprocess *p, pare_sb *out) {
     if (p->order == PARE_ORDER_BGR) json_object_set_new(j, "order", json_string("bgr"));
     if (p->layout != PARE_DATA_LAYOUT_AUTO)
         json_object_set_new(j, "layout", json_string(p->layout == PARE_DATA_LAYOUT_NHWC ? "nhwc" : "nchw"));
-    char *text = json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    /* with as few digits as give the same numbers back: 0.485, not 0.48499999999999999 */
+    char *text = NULL;
+    for (size_t digits = 9; digits <= 17; digits++) {
+        free(text);
+        text = json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(digits));
+        json_t *back = text ? json_loads(text, 0, NULL) : NULL;
+        bool same = json_equal(j, back);
+        json_decref(back);
+        if (same) break;
+    }
     pare_sb_add(out, text ? text : "{}");
     free(text);
     json_decref(j);

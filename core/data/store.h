@@ -53,6 +53,10 @@ pare_status pare_store_folder(pare_store *s, const pare_data_source *src, pare_d
 pare_status pare_store_flat(pare_store *s, const pare_data_source *src, pare_diags *d);
 pare_status pare_store_list(pare_store *s, const pare_data_source *src, pare_diags *d);
 
+/* Only s->classes and s->n_classes; both stay empty where there are none. */
+void pare_store_folder_classes(pare_store *s, const char *path);
+void pare_store_cifar_classes(pare_store *s, const pare_data_source *src);
+
 /* For the above: memory that files decide on. NULL after it told why. */
 void *pare_store_alloc(uint64_t n, uint64_t size, const char *path, pare_diags *d);
 

@@ -1,5 +1,6 @@
 /* data/store_array.c - see store.h: arrays in .npy, .npz and safetensors files. Plain .npy and safetensors are mapped.
  */
+#include "data/element.h"
 #include "data/npy.h"
 #include "data/store.h"
 #include "model/weights.h"
@@ -52,28 +53,6 @@ static pare_status set_samples(pare_store *s, const array_bytes *a, const pare_d
     return PARE_OK;
 }
 
-static int64_t element(const unsigned char *p, uint32_t dtype, uint64_t i) {
-    switch (dtype) {
-    case PARE_UINT8:
-    case PARE_BOOL: return p[i];
-    case PARE_INT8: return ((const int8_t *)p)[i];
-#define CASE(D, T)                                                                                                     \
-    case D: {                                                                                                          \
-        T v;                                                                                                           \
-        memcpy(&v, p + i * sizeof v, sizeof v);                                                                        \
-        return (int64_t)v;                                                                                             \
-    }
-        CASE(PARE_UINT16, uint16_t)
-        CASE(PARE_INT16, int16_t)
-        CASE(PARE_UINT32, uint32_t)
-        CASE(PARE_INT32, int32_t)
-        CASE(PARE_UINT64, uint64_t)
-        CASE(PARE_INT64, int64_t)
-#undef CASE
-    default: return -1;
-    }
-}
-
 static pare_status set_labels(pare_store *s, const array_bytes *a, pare_diags *d) {
     char kind = pare_dtype_kind(a->dtype);
     if ((kind != 'u' && kind != 'i' && kind != 'b') || pare_dtype_bits(a->dtype) < 8)
@@ -88,7 +67,7 @@ static pare_status set_labels(pare_store *s, const array_bytes *a, pare_diags *d
                               "%" PRIu64 " labels for %" PRIu64 " samples", a->count, s->count);
     s->labels = pare_store_alloc(s->count, sizeof *s->labels, a->path, d);
     if (!s->labels) return PARE_ENOMEM;
-    for (uint64_t i = 0; i < s->count; i++) s->labels[i] = element(a->data, a->dtype, i);
+    for (uint64_t i = 0; i < s->count; i++) s->labels[i] = pare_element_int(a->data, a->dtype, i);
     return PARE_OK;
 }
 

@@ -62,6 +62,15 @@ static void read_names(pare_store *s, const char *path, uint32_t n) {
     pare_map_file_unref(f);
 }
 
+void pare_store_cifar_classes(pare_store *s, const pare_data_source *src) {
+    bool ten = src->kind == PARE_DATA_CIFAR10, file = pare_path_what(src->path) != PARE_PATH_DIR;
+    char *dir = file ? pare_path_dir(src->path) : pare_xstrdup(src->path);
+    char *names = pare_path_join(dir, ten ? "batches.meta.txt" : "fine_label_names.txt");
+    read_names(s, names, ten ? 10 : 100);
+    free(names);
+    free(dir);
+}
+
 static pare_status add_in(pare_store *s, const char *dir, const char *name, uint32_t n_labels, pare_diags *d) {
     char *path = pare_path_join(dir, name);
     pare_status st = add_file(s, path, n_labels, d);
@@ -79,13 +88,10 @@ pare_status pare_store_cifar(pare_store *s, const pare_data_source *src, pare_di
     s->bytes = PIXELS;
     s->image = true;
     s->layout = PARE_DATA_LAYOUT_NCHW;
-    char *dir = NULL;
     if (pare_path_what(src->path) != PARE_PATH_DIR) {
         st = add_file(s, src->path, n_labels, d);
-        dir = pare_path_dir(src->path);
     } else {
-        const char *part = src->part ? src->part : "train";
-        dir = pare_xstrdup(src->path);
+        const char *part = src->part ? src->part : "train", *dir = src->path;
         if (strcmp(part, "train") != 0 && strcmp(part, "test") != 0)
             st = pare_fail_file(d, PARE_EINVAL, src->path, "data.part", NULL, "part '%s' is neither train nor test",
                                 part);
@@ -100,11 +106,6 @@ pare_status pare_store_cifar(pare_store *s, const pare_data_source *src, pare_di
                 st = add_in(s, dir, name, n_labels, d);
             }
     }
-    if (st == PARE_OK) {
-        char *names = pare_path_join(dir, n_labels == 1 ? "batches.meta.txt" : "fine_label_names.txt");
-        read_names(s, names, n_labels == 1 ? 10 : 100);
-        free(names);
-    }
-    free(dir);
+    if (st == PARE_OK) pare_store_cifar_classes(s, src);
     return st;
 }

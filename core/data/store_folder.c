@@ -128,24 +128,31 @@ static pare_status no_folder(const char *path, pare_diags *d) {
                           none ? "there is no such folder" : "this is not a folder");
 }
 
-pare_status pare_store_folder(pare_store *s, const pare_data_source *src, pare_diags *d) {
-    gather g = {.s = s, .d = d};
+void pare_store_folder_classes(pare_store *s, const char *path) {
     size_t n;
-    char **names = pare_path_what(src->path) == PARE_PATH_DIR ? pare_dir_list(src->path, &n) : NULL;
-    if (!names) return no_folder(src->path, d);
-    pare_status st = PARE_OK;
+    char **names = pare_path_what(path) == PARE_PATH_DIR ? pare_dir_list(path, &n) : NULL;
+    if (!names) return;
     PARE_VEC(char *) classes = {0};
-    for (size_t i = 0; i < n && st == PARE_OK; i++) {
-        char *dir = pare_path_join(src->path, names[i]);
-        if (pare_path_what(dir) == PARE_PATH_DIR) {
-            st = add_class(&g, dir, (int64_t)classes.len);
-            pare_vec_push(&classes, pare_xstrdup(names[i]));
-        }
+    for (size_t i = 0; i < n; i++) {
+        char *dir = pare_path_join(path, names[i]);
+        if (pare_path_what(dir) == PARE_PATH_DIR) pare_vec_push(&classes, pare_xstrdup(names[i]));
         free(dir);
     }
     pare_dir_list_free(names);
     s->classes = classes.data;
     s->n_classes = (uint32_t)classes.len;
+}
+
+pare_status pare_store_folder(pare_store *s, const pare_data_source *src, pare_diags *d) {
+    gather g = {.s = s, .d = d};
+    if (pare_path_what(src->path) != PARE_PATH_DIR) return no_folder(src->path, d);
+    pare_store_folder_classes(s, src->path);
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; i < s->n_classes && st == PARE_OK; i++) {
+        char *dir = pare_path_join(src->path, s->classes[i]);
+        st = add_class(&g, dir, i);
+        free(dir);
+    }
     if (st == PARE_OK) st = other_formats(&g, src);
     if (st == PARE_OK && !s->n_classes)
         st = pare_fail_file(d, PARE_EINVAL, src->path, "data.no-classes",

@@ -146,7 +146,7 @@ static pare_status run_node(pare_session *s, pare_model *m, const pare_node *n, 
     }
     if (st)
         st = pare_fail(d, st, "engine.fold", NULL, "%s node \"%s\" of constants can't be computed: %s", n->op_type,
-                       pare_engine_node_name(m, n), pare_status_text(st));
+                       pare_engine_node_name(m, n), pare_engine_why(n->op_type, st));
     goto done;
 none:
     if (!st) st = PARE_ENOTFOUND;
@@ -186,6 +186,33 @@ static pare_status fold_node(pare_session *s, pare_model *m, uint32_t node, pare
     return st == PARE_ENOTFOUND ? PARE_OK : st;
 }
 
+/* One number of any type as a whole one; false: none, or a float that is no size. */
+static bool whole_number(uint32_t dtype, const void *data, int64_t *out) {
+    double f = -1;
+    uint16_t h;
+    switch (dtype) {
+    case PARE_INT8: *out = *(const int8_t *)data; return true;
+    case PARE_UINT8: *out = *(const uint8_t *)data; return true;
+    case PARE_INT16: *out = *(const int16_t *)data; return true;
+    case PARE_UINT16: *out = *(const uint16_t *)data; return true;
+    case PARE_INT32: *out = *(const int32_t *)data; return true;
+    case PARE_UINT32: *out = *(const uint32_t *)data; return true;
+    case PARE_UINT64:
+    case PARE_INT64: *out = *(const int64_t *)data; return *out >= 0;
+    case PARE_FLOAT: f = (double)*(const float *)data; break;
+    case PARE_DOUBLE: f = *(const double *)data; break;
+    case PARE_FLOAT16: /* numbers of 1 and more: no subnormals, no infinity */
+        h = *(const uint16_t *)data;
+        if (h >= 0x3c00 && h < 0x7c00) f = (double)(1024 + (h & 1023)) / 1024 * (double)(1u << ((h >> 10) - 15));
+        if (!h) f = 0;
+        break;
+    default: return false;
+    }
+    if (!(f >= 0 && f <= 1e9)) return false;
+    *out = (int64_t)f;
+    return true;
+}
+
 /* OneHot's depth may be of any number type; shapes follow from whole numbers alone. */
 static pare_status whole_depth(pare_model *m, pare_node *n, pare_diags *d, bool *changed) {
     const pare_value *v = pare_node_is(n, "OneHot") && n->n_in > 1 ? pare_model_value(m, n->in[1]) : NULL;
@@ -194,18 +221,7 @@ static pare_status whole_depth(pare_model *m, pare_node *n, pare_diags *d, bool 
     int64_t depth = 0;
     *changed = false;
     if (!t || t->count != 1 || t->dtype == PARE_INT64 || pare_tensor_read(t, NULL, &data) || !data) return PARE_OK;
-    if (t->dtype == PARE_FLOAT && *(const float *)data >= 0 && *(const float *)data <= 1e9f)
-        depth = (int64_t) * (const float *)data;
-    else if (t->dtype == PARE_DOUBLE && *(const double *)data >= 0 && *(const double *)data <= 1e9)
-        depth = (int64_t) * (const double *)data;
-    else if (t->dtype == PARE_INT32)
-        depth = *(const int32_t *)data;
-    else if (t->dtype == PARE_UINT8)
-        depth = *(const uint8_t *)data;
-    else if (t->dtype == PARE_INT8)
-        depth = *(const int8_t *)data;
-    else
-        return PARE_OK;
+    if (!whole_number(t->dtype, data, &depth)) return PARE_OK;
     const char *name = pare_name_fresh(m, PARE_MAIN_GRAPH, "depth");
     uint32_t to = pare_tensor_add(m, PARE_MAIN_GRAPH, name, PARE_INT64, 0, NULL), value = 0;
     void *mine;

@@ -70,6 +70,7 @@ typedef struct rule_row {
 static const rule_row rules[] = {
     {"Add", 1, 6, R(broadcast)},
     {"And", 1, 6, R(broadcast)},
+    {"Attention", 23, ANY, R(attention)},
     {"BatchNormalization", 1, 13, R(batch_norm)},
     {"BitShift", 28, ANY, R(bit_shift)},
     {"Cast", 1, 5, R(cast_text)},

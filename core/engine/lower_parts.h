@@ -71,7 +71,9 @@ void pare_lower_outputs_trim(pare_lowering *l, pare_node *n, uint32_t n_out); /*
     /* lower_resize.c */                                                                                               \
     X(upsample) X(resize_10) X(resize_11) X(resize)                                                                    \
     /* lower_newer.c: what came after PARE_ENGINE_OPSET */                                                             \
-    X(cast_round) X(quantize) X(dequantize) X(range) X(mod) X(bit_shift) X(space_to_depth) X(swish) X(rms_norm)
+    X(cast_round) X(quantize) X(dequantize) X(range) X(mod) X(bit_shift) X(space_to_depth) X(swish) X(rms_norm)  \
+    /* lower_attention.c */                                                                                            \
+    X(attention)
 #define PARE_LOWER_DECLARE_(name) pare_lower_fn pare_lower_rule_##name;
 PARE_LOWER_RULES(PARE_LOWER_DECLARE_)
 #undef PARE_LOWER_DECLARE_

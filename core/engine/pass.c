@@ -33,20 +33,29 @@ bool pare_pass_number(const pare_model *m, const pare_node *n, uint32_t i, float
     return true;
 }
 
-uint32_t pare_pass_floats(pare_model *m, pare_diags *d, const char *name, size_t ndim, const int64_t *dims,
-                          const float *data) {
+uint32_t pare_pass_blob(pare_model *m, pare_diags *d, const char *name, size_t ndim, const int64_t *dims,
+                        pare_blob *blob) {
     const char *fresh = pare_name_fresh(m, PARE_MAIN_GRAPH, name);
-    uint32_t t = pare_tensor_add(m, PARE_MAIN_GRAPH, fresh, PARE_FLOAT, ndim, dims), value = 0;
-    void *to;
-    if (!t || pare_tensor_overwrite(pare_model_tensor(m, t), d, &to)) {
+    uint32_t t = blob ? pare_tensor_add_blob(m, PARE_MAIN_GRAPH, fresh, PARE_FLOAT, ndim, dims, blob) : 0, value = 0;
+    if (!t) {
         pare_fail(d, PARE_ENOMEM, "engine.memory", NULL, "no memory for the constant \"%s\"", name);
         return 0;
     }
-    if (to) memcpy(to, data, pare_model_tensor(m, t)->count * sizeof *data);
     pare_map_get(&pare_model_graph(m, PARE_MAIN_GRAPH)->names, fresh, &value);
     pare_dim *known = pare_arena_alloc(&m->arena, (ndim + 1) * sizeof *known);
     for (size_t i = 0; i < ndim; i++) known[i] = (pare_dim){.value = dims[i]};
     pare_value_type_set(m, value, PARE_FLOAT, (int32_t)ndim, known);
+    return value;
+}
+
+uint32_t pare_pass_floats(pare_model *m, pare_diags *d, const char *name, size_t ndim, const int64_t *dims,
+                          const float *data) {
+    uint64_t count, bytes;
+    pare_blob *b = NULL;
+    if (pare_dims_count(dims, ndim, &count) && pare_mul_ok(count, sizeof *data, &bytes)) b = pare_blob_new(bytes);
+    if (b && bytes) memcpy(b->data, data, bytes);
+    uint32_t value = pare_pass_blob(m, d, name, ndim, dims, b);
+    pare_blob_unref(b);
     return value;
 }
 
@@ -58,9 +67,8 @@ void pare_pass_replace(pare_model *m, uint32_t from, uint32_t to) {
 
 pare_status pare_engine_passes(pare_model *m, pare_diags *d) {
     static const pare_engine_pass list[] = {
-        pare_pass_cancel_transposes, pare_pass_fold_pad, pare_pass_fold_batchnorm,
-        pare_pass_layernorm,         pare_pass_gelu,     pare_pass_matmul_add,
-        pare_pass_sink_reshape,
+        pare_pass_cancel_transposes, pare_pass_pool, pare_pass_fold_pad,   pare_pass_fold_batchnorm,
+        pare_pass_layernorm,         pare_pass_gelu, pare_pass_matmul_add, pare_pass_sink_reshape,
     };
     const pare_pass *dead = pare_pass_find("remove_dead");
     enum { ROUNDS = 4 };
@@ -78,4 +86,12 @@ pare_status pare_engine_passes(pare_model *m, pare_diags *d) {
         if (!any) break;
     }
     return PARE_OK;
+}
+
+pare_status pare_engine_passes_bound(pare_model *m, bool attention, pare_diags *d) {
+    const pare_pass *dead = pare_pass_find("remove_dead");
+    uint64_t changed = 0;
+    pare_status st = pare_engine_passes(m, d);
+    if (!st && attention) st = pare_pass_attention(m, d, &changed);
+    return !st && changed && dead ? dead->run(m, d, &changed) : st;
 }

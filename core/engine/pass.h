@@ -13,6 +13,7 @@
 typedef pare_status (*pare_engine_pass)(pare_model *m, pare_diags *d, uint64_t *changed);
 
 pare_status pare_pass_fold_batchnorm(pare_model *m, pare_diags *d, uint64_t *changed);
+pare_status pare_pass_pool(pare_model *m, pare_diags *d, uint64_t *changed);
 pare_status pare_pass_fold_pad(pare_model *m, pare_diags *d, uint64_t *changed);
 pare_status pare_pass_cancel_transposes(pare_model *m, pare_diags *d, uint64_t *changed);
 pare_status pare_pass_layernorm(pare_model *m, pare_diags *d, uint64_t *changed);
@@ -20,8 +21,13 @@ pare_status pare_pass_gelu(pare_model *m, pare_diags *d, uint64_t *changed);
 pare_status pare_pass_matmul_add(pare_model *m, pare_diags *d, uint64_t *changed);
 pare_status pare_pass_sink_reshape(pare_model *m, pare_diags *d, uint64_t *changed);
 
+/* For a bound model only: every dim known. */
+pare_status pare_pass_attention(pare_model *m, pare_diags *d, uint64_t *changed);
+
 /* All of them, in their order, each as often as it finds something (bounded). */
 pare_status pare_engine_passes(pare_model *m, pare_diags *d);
+/* Once more for a model bound to dims, with the passes that need those. attention: there is a kernel for its node. */
+pare_status pare_engine_passes_bound(pare_model *m, bool attention, pare_diags *d);
 
 /* ---- what passes are made of ---- */
 /* The initializer behind input i, of this dtype (0: any); NULL: none, or a graph input's default. */
@@ -35,6 +41,9 @@ bool pare_pass_number(const pare_model *m, const pare_node *n, uint32_t i, float
 /* A fresh float32 initializer with these numbers; returns its value. 0: no memory, reported. */
 uint32_t pare_pass_floats(pare_model *m, pare_diags *d, const char *name, size_t ndim, const int64_t *dims,
                           const float *data);
+/* The same with bytes of the caller's, who keeps a reference. NULL: no memory. */
+uint32_t pare_pass_blob(pare_model *m, pare_diags *d, const char *name, size_t ndim, const int64_t *dims,
+                        pare_blob *blob);
 /* Node `from`'s output 0 becomes `to`'s: consumers move, and `from` goes when nothing else wants it. */
 void pare_pass_replace(pare_model *m, uint32_t from, uint32_t to);
 

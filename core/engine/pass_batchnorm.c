@@ -67,16 +67,68 @@ static bool weight_of(const pare_model *m, const pare_node *n, weight *w) {
 
 static size_t channels_of(const weight *w) { return w->per_group * w->groups; }
 
-static float *scaled(const weight *w, const float *data, const channels *c) {
-    float *out = pare_try_alloc(w->t->count * sizeof *out);
-    size_t at = 0;
-    for (size_t i = 0; out && i < w->outer; i++) {
-        size_t group = i / (w->outer / w->groups);
-        for (size_t k = 0; k < w->per_group; k++)
-            for (size_t j = 0; j < w->inner; j++, at++)
-                out[at] = (float)((double)data[at] * c->k[group * w->per_group + k]);
+/* ---- the folded weight: made where it is asked for, which mostly is where it is packed ---- */
+
+typedef struct folded {
+    pare_blob *from;
+    double *k; /* a factor for each channel */
+    weight w;
+} folded;
+
+typedef struct scaling {
+    const folded *f;
+    const unsigned char *from; /* at any address */
+    unsigned char *to;
+    size_t rows_each;
+} scaling;
+
+static void scale_rows(void *ctx, uint64_t task) {
+    const scaling *s = ctx;
+    const weight *w = &s->f->w;
+    size_t rows = w->outer * w->per_group, from = (size_t)task * s->rows_each,
+           to = rows - from < s->rows_each ? rows : from + s->rows_each;
+    for (size_t r = from; r < to; r++) {
+        size_t group = r / w->per_group / (w->outer / w->groups);
+        double k = s->f->k[group * w->per_group + r % w->per_group];
+        const unsigned char *x = s->from + r * w->inner * sizeof(float);
+        float *y = (float *)(void *)(s->to + r * w->inner * sizeof(float));
+        for (size_t j = 0; j < w->inner; j++) {
+            float v;
+            memcpy(&v, x + j * sizeof v, sizeof v);
+            y[j] = (float)((double)v * k);
+        }
     }
-    return out;
+}
+
+static void folded_make(const void *ctx, unsigned char *to) {
+    enum { TASK = 1 << 17 }; /* elements */
+    const folded *f = ctx;
+    scaling s = {.f = f, .from = f->from->data, .to = to, .rows_each = TASK / f->w.inner + 1};
+    if (f->from->maker) { /* itself derived: made first, then scaled where it lies */
+        pare_blob_copy(f->from, to);
+        s.from = to;
+    }
+    size_t rows = f->w.outer * f->w.per_group;
+    pare_parallel((rows + s.rows_each - 1) / s.rows_each, scale_rows, &s);
+    pare_blob_done(f->from);
+}
+
+static void folded_drop(void *ctx) {
+    folded *f = ctx;
+    pare_blob_unref(f->from);
+    free(f->k);
+    free(f);
+}
+
+/* A tensor of the folded weight, as a value. 0: no memory, reported. */
+static uint32_t folded_weight(pare_model *m, pare_diags *d, const weight *w, const channels *c) {
+    folded *f = pare_xmalloc(sizeof *f);
+    *f = (folded){.from = pare_blob_ref(w->t->blob), .k = pare_xmalloc(c->n * sizeof *f->k), .w = *w};
+    memcpy(f->k, c->k, c->n * sizeof *f->k);
+    pare_blob *b = pare_blob_made(w->t->blob->len, (pare_blob_maker){folded_make, folded_drop, f});
+    uint32_t value = pare_pass_blob(m, d, w->t->name, w->t->ndim, w->t->dims, b);
+    pare_blob_unref(b);
+    return value;
 }
 
 /* The bias: absent, or one number a channel. Gemm's C may also be a scalar or (1, N). */
@@ -92,24 +144,18 @@ static bool bias_of(const pare_model *m, const pare_node *n, size_t channels, pa
 static pare_status fold(pare_model *m, pare_node *n, pare_node *bn, pare_diags *d, bool *done) {
     weight w;
     const float *bias;
-    const void *data = NULL;
     pare_status st = PARE_OK;
     *done = false;
     if (!weight_of(m, n, &w) || !bias_of(m, n, channels_of(&w), d, &bias)) return PARE_OK;
     channels c = {.n = channels_of(&w)};
     c.k = pare_xcalloc(c.n, sizeof *c.k);
     c.shift = pare_xcalloc(c.n, sizeof *c.shift);
-    float *shift = pare_xcalloc(c.n, sizeof *shift), *new_w = NULL;
+    float *shift = pare_xcalloc(c.n, sizeof *shift);
     double beta = pare_node_is(n, "Gemm") ? (double)pare_node_attr_float(n, "beta", 1.0f) : 1;
-    if (!factors(m, bn, d, &c) || pare_tensor_read(w.t, d, &data)) goto out;
+    if (!factors(m, bn, d, &c)) goto out;
     for (size_t i = 0; i < c.n; i++) shift[i] = (float)((bias ? (double)bias[i] * beta * c.k[i] : 0) + c.shift[i]);
-    new_w = scaled(&w, data, &c);
-    if (!new_w) {
-        st = pare_fail(d, PARE_ENOMEM, "engine.memory", NULL, "no memory for the folded weight of \"%s\"", n->name);
-        goto out;
-    }
     int64_t len = (int64_t)c.n;
-    uint32_t wv = pare_pass_floats(m, d, w.t->name, w.t->ndim, w.t->dims, new_w);
+    uint32_t wv = folded_weight(m, d, &w, &c);
     uint32_t bv = wv ? pare_pass_floats(m, d, "bias", 1, &len, shift) : 0;
     if (!bv) {
         st = PARE_ENOMEM;
@@ -124,7 +170,6 @@ out:
     free(c.k);
     free(c.shift);
     free(shift);
-    free(new_w);
     return st;
 }
 

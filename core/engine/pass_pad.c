@@ -1,24 +1,24 @@
 /* engine/pass_pad.c - Pad with zeros goes into the pads of the Conv or AveragePool behind it. See pass.h.
  *
- * AveragePool only where it pads nothing itself: it then counts what was padded. Not: MaxPool, which pads with less
- * than every number. May use: model.
+ * AveragePool only where it pads nothing itself: it then counts what was padded. MaxPool pads with less than every
+ * number: only a Pad with -inf goes there. May use: model.
  */
 #include "engine/pass.h"
 
 #include "model/edit.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { RANK = 8 };
 
-static bool pads_of(const pare_model *m, const pare_node *pad, int32_t ndim, const int64_t **out) {
+static bool pads_of(const pare_model *m, const pare_node *pad, int32_t ndim, float with, const int64_t **out) {
     const pare_attr *mode = pare_node_attr(pad, "mode");
     if (mode && (mode->s.len != 8 || memcmp(mode->s.data, "constant", 8) != 0)) return false;
-    if ((pad->n_in > 2 && pad->in[2]) || (pad->n_in > 3 && pad->in[3])) {
-        float zero;
-        if (pad->n_in > 3 && pad->in[3]) return false; /* axes */
-        if (!pare_pass_number(m, pad, 2, &zero) || zero != 0.0f) return false;
-    }
+    float number = 0;
+    if (pad->n_in > 3 && pad->in[3]) return false; /* axes */
+    if (pad->n_in > 2 && pad->in[2] && !pare_pass_number(m, pad, 2, &number)) return false;
+    if (number != with) return false;
     pare_tensor *t = pare_pass_constant(m, pad, 1, PARE_INT64);
     const void *data;
     if (!t || t->count != 2 * (uint64_t)ndim || pare_tensor_read(t, NULL, &data) || !data) return false;
@@ -37,19 +37,25 @@ static bool plain_pads(const pare_node *n) {
 }
 
 static bool rewrite(pare_model *m, const pare_node *n) {
-    bool pool = pare_node_is(n, "AveragePool");
-    if ((!pool && !pare_node_is(n, "Conv")) || !plain_pads(n)) return false;
+    bool pool = pare_node_is(n, "AveragePool"), most = pare_node_is(n, "MaxPool");
+    if ((!pool && !most && !pare_node_is(n, "Conv")) || !plain_pads(n)) return false;
+    if (most && (n->n_out > 1 || pare_node_attr_int(n, "ceil_mode", 0))) return false; /* where, in the padded one */
     pare_node *pad = pare_pass_sole(m, n, 0, "Pad");
     const pare_value *x = pad ? pare_model_value(m, pad->in[0]) : NULL;
     const int64_t *p;
-    if (!x || x->dtype != PARE_FLOAT || x->ndim < 3 || x->ndim > RANK || !pads_of(m, pad, x->ndim, &p)) return false;
+    if (!x || x->dtype != PARE_FLOAT || x->ndim < 3 || x->ndim > RANK ||
+        !pads_of(m, pad, x->ndim, most ? -INFINITY : 0.0f, &p))
+        return false;
     int64_t sum[2 * RANK] = {0};
     int32_t spatial = x->ndim - 2;
     const pare_attr *own = pare_node_attr(n, "pads");
+    const pare_attr *kernel = pare_node_attr(n, "kernel_shape");
     if (own && own->n != 2 * (size_t)spatial) return false;
+    if (most && (!kernel || kernel->n != (size_t)spatial)) return false;
     for (int32_t i = 0; i < 2 * spatial; i++) {
         int64_t before = own ? own->ints[i] : 0;
         sum[i] = before + p[i < spatial ? i + 2 : i + 4];
+        if (most && sum[i] >= kernel->ints[i % spatial]) return false; /* a window of nothing but padding */
         if (pool && (before || pare_node_attr_int(n, "ceil_mode", 0))) return false;
     }
     uint32_t id = n->id, from = pad->id;

@@ -27,7 +27,7 @@ static bool behind_gemm(const pare_model *m, const pare_value *v) {
         const pare_node *n = pare_model_node(m, v->producer);
         if (!n) return false;
         if (pare_node_is(n, "Gemm")) return true;
-        if (!is_unary(n) && !pare_node_is(n, "Add")) return false;
+        if (!is_unary(n) && !pare_node_is(n, "Add") && !pare_node_is(n, "Mul")) return false;
         v = pare_model_value(m, n->in[0]);
     }
     return false;
@@ -58,15 +58,44 @@ static uint32_t flat(pare_model *m, uint32_t before, uint32_t value, int64_t n, 
     return pare_model_node(m, pare_node_add(m, PARE_MAIN_GRAPH, before, "Reshape", "", "", in, 2, &out, 1))->out[0];
 }
 
+/* x * Sigmoid(x), the only ones that want x: the product. */
+static pare_node *swish_of(const pare_model *m, const pare_value *x) {
+    if (x->uses.len != 2 || x->is_output) return NULL;
+    for (size_t i = 0; i < 2; i++) {
+        const pare_node *s = pare_model_node(m, x->uses.data[i].node);
+        pare_node *mul = pare_node_is(s, "Sigmoid") ? pare_pass_consumer(m, s->out[0]) : NULL;
+        if (mul && pare_node_is(mul, "Mul") && mul->n_in == 2 && x->uses.data[1 - i].node == mul->id) return mul;
+    }
+    return NULL;
+}
+
+/* The pair moves in front of the Reshape. */
+static void sink_swish(pare_model *m, uint32_t reshape, pare_node *mul) {
+    uint32_t shaped = pare_model_node(m, reshape)->out[0], matrix = pare_model_node(m, reshape)->in[0];
+    uint32_t result = mul->out[0], id = mul->id, slot = mul->in[0] == shaped ? 0 : 1, squashed = mul->in[1 - slot];
+    uint32_t sigmoid = pare_model_value(m, squashed)->producer;
+    pare_value_replace_uses(m, result, shaped);
+    pare_node_input_set(m, sigmoid, 0, matrix);
+    pare_node_input_set(m, id, slot, matrix);
+    pare_node_input_set(m, reshape, 0, result);
+    for (int i = 0; i < 2; i++)
+        pare_value_type_set(m, i ? result : squashed, PARE_FLOAT, 2, pare_model_value(m, matrix)->dims);
+}
+
 static pare_status rewrite(pare_model *m, const pare_node *r, pare_diags *d, bool *changed) {
     *changed = false;
     if (!pare_node_is(r, "Reshape") || r->n_in != 2 || !pare_pass_constant(m, r, 1, PARE_INT64)) return PARE_OK;
     const pare_value *from = pare_model_value(m, r->in[0]), *shaped = pare_model_value(m, r->out[0]);
-    pare_node *next = pare_pass_consumer(m, r->out[0]);
+    pare_node *next = pare_pass_consumer(m, r->out[0]), *swish = shaped ? swish_of(m, shaped) : NULL;
+    if (swish && from && from->uses.len == 1 && !from->is_output && from->dtype == PARE_FLOAT && behind_gemm(m, from)) {
+        sink_swish(m, r->id, swish);
+        *changed = true;
+        return PARE_OK;
+    }
     if (!next || !from || from->uses.len != 1 || from->is_output || from->dtype != PARE_FLOAT) return PARE_OK;
     if (next->n_out != 1 || !behind_gemm(m, from) || from->dims[1].value <= 0) return PARE_OK;
     uint32_t reshape = r->id, id = next->id, slot = 0, other = 0;
-    if (pare_node_is(next, "Add") && next->n_in == 2 && next->in[0] != next->in[1]) {
+    if ((pare_node_is(next, "Add") || pare_node_is(next, "Mul")) && next->n_in == 2 && next->in[0] != next->in[1]) {
         slot = next->in[0] == shaped->id ? 0 : 1;
         const pare_value *o = pare_model_value(m, next->in[1 - slot]);
         if (!same(o, shaped) || o->tensor) return PARE_OK;

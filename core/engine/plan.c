@@ -3,6 +3,7 @@
  * Is not: the steps themselves (steps.c), their memory (layout.c). May use: parts.h, model.
  */
 #include "engine/parts.h"
+#include "engine/pass.h"
 
 #include "model/edit.h"
 #include "model/infer.h"
@@ -16,6 +17,10 @@
 static pare_status bind(pare_session *s, pare_model *m, pare_array *const *in, pare_diags *d) {
     for (size_t i = 0; i < s->input_values.len; i++) {
         pare_dim dims[PARE_ARRAY_DIMS];
+        const pare_value *v = pare_model_value(m, s->input_values.data[i]);
+        if (!in[i] && v && v->uses.len)
+            return pare_fail(d, PARE_EINVAL, "engine.input", NULL, "input \"%s\" is missing", v->name);
+        if (!in[i]) continue;
         for (uint32_t k = 0; k < in[i]->ndim; k++) dims[k] = (pare_dim){.value = in[i]->dims[k]};
         uint32_t value = s->input_values.data[i];
         pare_value_type_set(m, value, in[i]->dtype, (int32_t)in[i]->ndim, dims);
@@ -26,8 +31,7 @@ static pare_status bind(pare_session *s, pare_model *m, pare_array *const *in, p
     return PARE_OK;
 }
 
-/* Shapes, and what they make computable, until nothing new comes. */
-static pare_status settle(pare_session *s, pare_model *m, pare_diags *d) {
+pare_status pare_plan_settle(pare_session *s, pare_model *m, pare_diags *d) {
     uint64_t folded, any = 0;
     do {
         pare_status st = pare_model_infer(m, d);
@@ -43,6 +47,10 @@ static pare_status settle(pare_session *s, pare_model *m, pare_diags *d) {
 
 static void plan_key(pare_session *s, pare_plan *p, pare_array *const *in) {
     for (size_t i = 0; i < s->input_values.len; i++) {
+        if (!in[i]) {
+            pare_vec_push(&p->key, -1);
+            continue;
+        }
         pare_vec_push(&p->key, (int64_t)in[i]->ndim);
         for (uint32_t k = 0; k < in[i]->ndim; k++) pare_vec_push(&p->key, in[i]->dims[k]);
         const unsigned char *data = pare_array_data(in[i]);
@@ -77,10 +85,15 @@ static void count_constants(pare_session *s, pare_plan *p) {
 pare_status pare_plan_make(pare_session *s, pare_array *const *in, pare_diags *d, pare_plan **out) {
     pare_model *m = pare_model_clone(s->model);
     pare_plan *p = pare_xcalloc(1, sizeof *p);
-    p->batch = s->input_values.len && in[0]->ndim ? in[0]->dims[0] : 0;
+    p->program = s->program;
+    p->batch = s->input_values.len && in[0] && in[0]->ndim ? in[0]->dims[0] : 0;
+    p->unfed = s->input_values.len && in[0] && !in[0]->blob;
     plan_key(s, p, in);
-    pare_status st = bind(s, m, in, d);
-    if (!st) st = settle(s, m, d);
+    pare_status st = pare_program_cut(s, m, p->program, d);
+    if (!st) st = bind(s, m, in, d);
+    if (!st) st = pare_plan_settle(s, m, d);
+    if (!st && s->passes) st = pare_engine_passes_bound(m, s->attention, d);
+    if (!st) st = pare_engine_fits_ahead(s, m, p, d);
     if (!st) st = pare_plan_steps(s, m, p, d);
     if (!st) st = pare_plan_layout(p, d);
     if (st) goto fail;
@@ -166,6 +179,7 @@ static pare_status run_step(pare_session *s, pare_plan *p, pare_step *st) {
                       st->scratch ? (char *)dev->arena + p->arena[st->device] : NULL);
     case PARE_STEP_TO_DEVICE: return b->copy(dev->handle, st->out_at[0], st->in_at[0], bytes, PARE_COPY_TO_DEVICE);
     case PARE_STEP_TO_HOST: return b->copy(dev->handle, st->out_at[0], st->in_at[0], bytes, PARE_COPY_TO_HOST);
+    case PARE_STEP_ON_DEVICE: return b->copy(dev->handle, st->out_at[0], st->in_at[0], bytes, PARE_COPY_ON_DEVICE);
     case PARE_STEP_SYNC: return b->sync(dev->handle);
     }
     return PARE_EINTERNAL;
@@ -189,7 +203,8 @@ static pare_status run_steps(pare_session *s, pare_plan *p, pare_diags *d) {
         if (!r) continue;
         const pare_profile_node *row = row_of(p, st);
         return pare_fail(d, r, "engine.run", NULL, "%s node \"%s\" failed on \"%s\": %s", row ? row->op_type : "copy",
-                         row ? row->node : "", s->devices[st->device].use.backend->id, pare_status_text(r));
+                         row ? row->node : "", s->devices[st->device].use.backend->id,
+                         row ? pare_engine_why(row->op_type, r) : pare_status_text(r));
     }
     return PARE_OK;
 }
@@ -204,8 +219,37 @@ static pare_status sync_all(pare_session *s, pare_diags *d, pare_status st) {
     return st;
 }
 
-/* Device memory into fresh arrays; the copies may still be under way after this. */
-static pare_status fetch(pare_session *s, pare_plan *p, pare_array *const *in, pare_diags *d, pare_array **got) {
+/* Device memory into the caller's; the copies may still be under way after this. */
+static pare_status fetch(pare_session *s, pare_plan *p, pare_array *const *in, pare_diags *d, void *const *to) {
+    for (size_t i = 0; i < p->outputs.len; i++) {
+        const pare_plan_output *o = &p->outputs.data[i];
+        if (!to[i] || !o->nbytes) continue; /* handed through, or empty */
+        if (o->input >= 0 || o->buffer < 0) {
+            memcpy(to[i], o->input >= 0 ? pare_array_data(in[o->input]) : o->blob->data, (size_t)o->nbytes);
+            continue;
+        }
+        const pare_buffer *b = &p->buffers.data[o->buffer];
+        const pare_engine_device *dev = &s->devices[b->device];
+        pare_status st =
+            dev->use.backend->copy(dev->handle, to[i], p->buffers.data[b->root].at, o->nbytes, PARE_COPY_TO_HOST);
+        if (st)
+            return pare_fail(d, st, "engine.run", NULL, "the output \"%s\" can't be fetched: %s",
+                             s->outputs.data[i].name, pare_status_text(st));
+    }
+    return PARE_OK;
+}
+
+pare_status pare_plan_run_into(pare_session *s, pare_plan *p, pare_array *const *in, pare_diags *d, void *const *to) {
+    pare_status st = pare_engine_arenas(s, p, d);
+    if (!st) st = place(s, p, in, d);
+    if (!st) st = run_steps(s, p, d);
+    if (!st) st = fetch(s, p, in, d, to);
+    return sync_all(s, d, st); /* also after a failure: the caller's arrays must not be read any more */
+}
+
+/* Arrays for the outputs; what is handed through is shared. */
+static pare_status outputs(pare_session *s, const pare_plan *p, pare_array *const *in, pare_diags *d, pare_array **got,
+                           void **to) {
     for (size_t i = 0; i < p->outputs.len; i++) {
         const pare_plan_output *o = &p->outputs.data[i];
         if (o->input >= 0) {
@@ -215,30 +259,17 @@ static pare_status fetch(pare_session *s, pare_plan *p, pare_array *const *in, p
         if (!(got[i] = pare_array_new(o->dtype, o->ndim, o->dims)))
             return pare_fail(d, PARE_ENOMEM, "engine.memory", "use a smaller batch", "no memory for the output \"%s\"",
                              s->outputs.data[i].name);
-        if (!got[i]->nbytes) continue;
-        void *to = pare_array_data_mut(got[i]);
-        if (o->buffer < 0) {
-            memcpy(to, o->blob->data, got[i]->nbytes);
-            continue;
-        }
-        const pare_buffer *b = &p->buffers.data[o->buffer];
-        const pare_engine_device *dev = &s->devices[b->device];
-        pare_status st =
-            dev->use.backend->copy(dev->handle, to, p->buffers.data[b->root].at, got[i]->nbytes, PARE_COPY_TO_HOST);
-        if (st)
-            return pare_fail(d, st, "engine.run", NULL, "the output \"%s\" can't be fetched: %s",
-                             s->outputs.data[i].name, pare_status_text(st));
+        to[i] = pare_array_data_mut(got[i]);
     }
     return PARE_OK;
 }
 
 pare_status pare_plan_run(pare_session *s, pare_plan *p, pare_array *const *in, pare_diags *d, pare_array **out) {
     pare_array **got = pare_xcalloc(p->outputs.len + 1, sizeof *got);
-    pare_status st = pare_engine_arenas(s, p, d);
-    if (!st) st = place(s, p, in, d);
-    if (!st) st = run_steps(s, p, d);
-    if (!st) st = fetch(s, p, in, d, got);
-    st = sync_all(s, d, st); /* also after a failure: the caller's arrays must not be read any more */
+    void **to = pare_xcalloc(p->outputs.len + 1, sizeof *to);
+    pare_status st = pare_engine_arenas(s, p, d); /* what does not fit is said before anything is taken */
+    if (!st) st = outputs(s, p, in, d, got, to);
+    if (!st) st = pare_plan_run_into(s, p, in, d, to);
     for (size_t i = 0; i < p->outputs.len; i++) {
         if (st)
             pare_array_unref(got[i]);
@@ -246,5 +277,6 @@ pare_status pare_plan_run(pare_session *s, pare_plan *p, pare_array *const *in, 
             out[i] = got[i];
     }
     free(got);
+    free(to);
     return st;
 }

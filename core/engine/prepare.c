@@ -4,6 +4,7 @@
  */
 #include "engine/parts.h"
 
+#include "engine/batch.h"
 #include "engine/lower.h"
 #include "engine/pass.h"
 #include "model/edit.h"
@@ -112,11 +113,43 @@ static pare_status clean(pare_model *m, pare_diags *d) {
     return PARE_OK;
 }
 
+/* Asks the main device for the smallest attention there is. Without one, what it is made of runs node by node. */
+static bool has_attention(const pare_session *s) {
+    static const int64_t one = 1, ones[] = {1, 1, 1, 1, 1, 1, 1, 1}, at[] = {0, 0, 0, 0, 0, 0};
+    static const char *const names[] = {"shape", "q", "k", "v", "y"};
+    const pare_engine_device *dev = &s->devices[PARE_DEVICE_MAIN];
+    pare_operand o = {.size = sizeof o, .dtype = PARE_FLOAT, .ndim = 1, .dims = &one, .layout.nbytes = 4, .axis = -1};
+    const pare_operand *operands[] = {&o, &o, &o};
+    pare_named_attribute attrs[5];
+    const pare_named_attribute *list[5];
+    for (size_t i = 0; i < 5; i++) {
+        attrs[i] = (pare_named_attribute){.name = names[i]};
+        attrs[i].value = (pare_attribute){
+            .size = sizeof attrs->value, .type = PARE_ATTRIBUTE_INTS, .n = i ? 6 : 8, .ints = i ? at : ones};
+        list[i] = &attrs[i];
+    }
+    pare_kernel_spec spec = {.size = sizeof spec, .op_type = "Attention", .domain = "ai.pare", .version = 1};
+    spec.node = "attention";
+    spec.attrs = list;
+    spec.in = spec.out = operands;
+    spec.n_attrs = 5;
+    spec.n_in = 3;
+    spec.n_out = 1;
+    void *kernel = NULL;
+    if (dev->use.backend->kernel(dev->handle, &spec, 0, &kernel)) return false;
+    dev->use.backend->kernel_free(kernel);
+    return true;
+}
+
 pare_status pare_engine_prepare(pare_session *s, const pare_session_opts *opts, pare_diags *d) {
     pare_model *m = s->model;
     uint64_t folded;
+    s->passes = !opts->no_passes;
+    s->attention = s->passes && has_attention(s);
     m->has_training_info = false; /* of the user's file; this copy is never written */
-    pare_status st = fetches(m, opts, d);
+    pare_status st = pare_variables_take(s, opts, d);
+    if (!st) st = pare_programs_take(s, opts, d);
+    if (!st) st = fetches(m, opts, d);
     if (!st) st = clean(m, d); /* sorts the nodes too */
     if (!st) st = refuse(m, d);
     if (!st) st = pare_engine_lower(m, d);
@@ -125,6 +158,9 @@ pare_status pare_engine_prepare(pare_session *s, const pare_session_opts *opts, 
     forget_declared(m);
     st = pare_model_infer(m, d);
     if (!st) st = refuse_unknown(m, d);
+    if (!st) st = pare_engine_check_nodes(m, d);
+    if (!st && s->rows.any && !s->programs.len && !s->variables.len) st = pare_rows_open(s, d);
+    m = s->model;
     for (int round = 0; !st && round < 16; round++) {
         st = pare_engine_fold(s, m, d, &folded);
         if (!st) st = pare_model_infer(m, d);

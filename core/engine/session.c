@@ -3,6 +3,7 @@
  * Is not: the preparing of the model (prepare.c), plans (plan.c). May use: parts.h, model.
  */
 #include "engine/parts.h"
+#include "engine/tune.h"
 
 #include "model/infer.h"
 
@@ -48,7 +49,7 @@ static pare_status ports(pare_session *s, const pare_session_opts *opts, const p
     for (size_t i = 0; i < g->inputs.len; i++) {
         const pare_value *v = pare_model_value(s->model, g->inputs.data[i]);
         pare_port p;
-        if (v->tensor || v->is_sparse) continue;
+        if (v->tensor || v->is_sparse || pare_variable_of(s, v->id)) continue;
         port_of(s, v->id, v->name, &p);
         if (!p.dtype || p.dtype == PARE_STRING || v->other_type)
             return pare_fail(d, PARE_EUNSUPPORTED, "engine.input", NULL,
@@ -62,8 +63,14 @@ static pare_status ports(pare_session *s, const pare_session_opts *opts, const p
         pare_vec_push(&s->input_values, v->id);
     }
     const pare_graph *from = pare_model_graph(source, PARE_MAIN_GRAPH);
-    for (size_t i = 0; i < g->outputs.len; i++) {
+    size_t n_outputs = opts->n_programs ? opts->programs[0].n_fetches : g->outputs.len;
+    for (size_t i = 0; i < n_outputs; i++) {
         pare_port p;
+        if (opts->n_programs) {
+            port_of(s, s->programs.data[0].values[i], opts->programs[0].fetches[i], &p);
+            pare_vec_push(&s->outputs, p);
+            continue;
+        }
         const char *name = opts->fetches ? opts->fetches[i] : pare_model_value(source, from->outputs.data[i])->name;
         port_of(s, g->outputs.data[i], name, &p);
         pare_vec_push(&s->outputs, p);
@@ -84,21 +91,28 @@ static void keep_plan(pare_session *s, pare_plan *p) {
     s->latest = p;
 }
 
+/* Is this dim the batch that the file fixes? */
+static bool opened(const pare_session *s, size_t input, int32_t dim) {
+    return !dim && s->rows.opened && s->rows.carries[input];
+}
+
 /* Where nothing is left open, the plan is made now: what can't run is refused before anything is asked of it. */
 static pare_status plan_ahead(pare_session *s, pare_diags *d) {
     pare_status st = PARE_OK;
     pare_plan *p = NULL;
     size_t n = s->inputs.len;
+    if (s->programs.len) return PARE_OK; /* not all may be asked for, and each takes memory */
     for (size_t i = 0; i < n; i++) {
         if (s->decides[i] || s->inputs.data[i].ndim < 0) return PARE_OK;
         for (int32_t k = 0; k < s->inputs.data[i].ndim; k++)
-            if (s->inputs.data[i].dims[k].value < 0) return PARE_OK;
+            if (s->inputs.data[i].dims[k].value < 0 && !opened(s, i, k)) return PARE_OK;
     }
     pare_array *shapes = pare_xcalloc(n + 1, sizeof *shapes), **in = pare_xcalloc(n + 1, sizeof *in);
     for (size_t i = 0; i < n; i++) {
         const pare_port *port = &s->inputs.data[i];
         shapes[i] = (pare_array){.refs = 1, .dtype = port->dtype, .ndim = (uint32_t)port->ndim};
-        for (int32_t k = 0; k < port->ndim; k++) shapes[i].dims[k] = port->dims[k].value;
+        for (int32_t k = 0; k < port->ndim; k++)
+            shapes[i].dims[k] = opened(s, i, k) ? s->rows.fixed : port->dims[k].value;
         in[i] = &shapes[i];
     }
     st = pare_plan_make(s, in, d, &p);
@@ -113,12 +127,19 @@ pare_status pare_session_open(const pare_model *m, const pare_session_opts *opts
     s->threads = opts->threads ? opts->threads : pare_threads();
     s->memory = opts->memory;
     s->profile = opts->profile;
+    s->rows.any = opts->any_batch;
+    s->rows.piece = opts->piece;
     s->model = pare_model_clone(m);
-    pare_status st = pare_engine_devices_open(s, opts, d);
+    bool tune;
+    pare_status st = pare_tune_wanted(opts->tune, d, &tune);
+    if (!st) st = pare_engine_devices_open(s, opts, d);
+    if (!st && tune) s->tune = pare_tune_open(s);
     if (!st) st = pare_engine_prepare(s, opts, d);
     if (!st) st = ports(s, opts, m, d);
+    if (!st) st = pare_variables_place(s, d);
     if (!st) {
         find_deciding(s);
+        if (!s->programs.len) pare_rows_ready(s);
         s->staging = pare_xcalloc(s->inputs.len + 1, sizeof *s->staging);
         s->staging_bytes = pare_xcalloc(s->inputs.len + 1, sizeof *s->staging_bytes);
         st = plan_ahead(s, d);
@@ -135,11 +156,14 @@ void pare_session_close(pare_session *s) {
     if (!s) return;
     for (size_t i = 0; i < s->n_plans; i++) pare_plan_free(s, s->plans[i]);
     pare_engine_constants_free(s, &s->constants);
+    pare_variables_free(s);
     pare_engine_devices_close(s);
+    pare_tune_close(s->tune);
     for (size_t i = 0; s->staging && i < s->inputs.len; i++) free(s->staging[i]);
     free(s->staging);
     free(s->staging_bytes);
     free(s->decides);
+    pare_rows_free(s);
     pare_vec_free(&s->inputs);
     pare_vec_free(&s->input_values);
     pare_vec_free(&s->outputs);
@@ -180,6 +204,8 @@ pare_session_memory pare_session_memory_of(const pare_session *s) {
     return r;
 }
 
+bool pare_session_tuned(const pare_session *s) { return s->tune != NULL; }
+
 const char *pare_session_device(const pare_session *s) {
     const pare_backend *b = s->devices[0].use.backend;
     const char *text = b && b->describe ? b->describe(s->devices[0].handle) : NULL;
@@ -219,7 +245,7 @@ static pare_status check_symbol(pare_session *s, pare_array *const *in, size_t a
     const char *symbol = s->inputs.data[at].dims[dim].symbol;
     for (size_t i = 0; i <= at; i++) {
         const pare_port *p = &s->inputs.data[i];
-        for (int32_t k = 0; k < p->ndim && (i < at || k < dim); k++) {
+        for (int32_t k = 0; in[i] && k < p->ndim && (i < at || k < dim); k++) {
             if (p->dims[k].value >= 0 || !p->dims[k].symbol || strcmp(p->dims[k].symbol, symbol) != 0) continue;
             if (in[i]->dims[k] == in[at]->dims[dim]) return PARE_OK;
             return pare_fail(d, PARE_EINVAL, "engine.input", NULL,
@@ -235,9 +261,11 @@ static pare_status check_inputs(pare_session *s, pare_array *const *in, pare_dia
     for (size_t i = 0; i < s->inputs.len; i++) {
         const pare_port *p = &s->inputs.data[i];
         const pare_array *a = in ? in[i] : NULL;
+        if (!a && s->programs.len) continue; /* the program may not need it: plan.c */
         if (!a) return pare_fail(d, PARE_EINVAL, "engine.input", NULL, "input \"%s\" is missing", p->name);
         bool fits = a->dtype == p->dtype && (p->ndim < 0 || (uint32_t)p->ndim == a->ndim);
-        for (int32_t k = 0; fits && k < p->ndim; k++) fits = p->dims[k].value < 0 || p->dims[k].value == a->dims[k];
+        for (int32_t k = 0; fits && k < p->ndim; k++)
+            fits = p->dims[k].value < 0 || p->dims[k].value == a->dims[k] || (!k && pare_rows_fits(s, i, a->dims[0]));
         if (!fits) return bad_input(p, a, d);
         for (int32_t k = 0; k < p->ndim; k++) {
             if (p->dims[k].value >= 0 || !p->dims[k].symbol || strcmp(p->dims[k].symbol, "?") == 0) continue;
@@ -254,8 +282,13 @@ static pare_status check_inputs(pare_session *s, pare_array *const *in, pare_dia
 
 static bool fits_plan(const pare_session *s, const pare_plan *p, pare_array *const *in) {
     size_t at = 0;
+    if (p->program != s->program) return false;
     for (size_t i = 0; i < s->inputs.len; i++) {
-        const unsigned char *data = pare_array_data(in[i]);
+        const unsigned char *data = in[i] ? pare_array_data(in[i]) : NULL;
+        if (!in[i] || p->key.data[at] < 0) {
+            if (in[i] || p->key.data[at++] >= 0) return false;
+            continue;
+        }
         if (p->key.data[at++] != (int64_t)in[i]->ndim) return false;
         for (uint32_t k = 0; k < in[i]->ndim; k++)
             if (p->key.data[at++] != in[i]->dims[k]) return false;
@@ -268,18 +301,51 @@ static bool fits_plan(const pare_session *s, const pare_plan *p, pare_array *con
     return true;
 }
 
-pare_status pare_session_run(pare_session *s, pare_array *const *in, pare_diags *d, pare_array **out) {
-    pare_status st = check_inputs(s, in, d);
+pare_status pare_session_plan(pare_session *s, pare_array *const *in, pare_diags *d, pare_plan **out) {
     pare_plan *p = NULL;
-    if (st) return st;
     for (size_t i = 0; !p && i < s->n_plans; i++)
         if (fits_plan(s, s->plans[i], in)) p = s->plans[i];
     if (!p) {
-        st = pare_plan_make(s, in, d, &p);
+        pare_status st = pare_plan_make(s, in, d, &p);
         if (st) return st;
         keep_plan(s, p);
     }
     p->used = ++s->clock;
-    s->latest = p;
-    return pare_plan_run(s, p, in, d, out);
+    s->latest = *out = p;
+    return PARE_OK;
+}
+
+pare_status pare_session_run_program(pare_session *s, size_t program, pare_array *const *in, pare_diags *d,
+                                     pare_array **out) {
+    pare_plan *p;
+    pare_status st = check_inputs(s, in, d);
+    if (st) return st;
+    s->program = program;
+    st = pare_session_plan(s, in, d, &p);
+    s->program = 0;
+    return st ? st : pare_plan_run(s, p, in, d, out);
+}
+
+pare_status pare_session_run(pare_session *s, pare_array *const *in, pare_diags *d, pare_array **out) {
+    pare_plan *p;
+    int64_t piece;
+    pare_status st = check_inputs(s, in, d);
+    if (!st) st = pare_rows_choose(s, in, d, &piece);
+    if (st) return st;
+    s->rows.latest = piece;
+    if (piece) return pare_rows_run(s, in, piece, d, out);
+    st = pare_session_plan(s, in, d, &p);
+    return st ? st : pare_plan_run(s, p, in, d, out);
+}
+
+pare_status pare_session_ready(pare_session *s, pare_array *const *in, pare_diags *d) {
+    pare_plan *p;
+    int64_t piece;
+    pare_status st = check_inputs(s, in, d);
+    if (!st) st = pare_engine_inputs_fit(s, in, d);
+    for (size_t i = 0; !st && i < s->inputs.len; i++)
+        if (s->decides[i] && !in[i]->blob) return st; /* its numbers would be needed */
+    if (!st) st = pare_rows_choose(s, in, d, &piece);
+    if (st) return st;
+    return piece ? pare_rows_plan(s, in, piece, d) : pare_session_plan(s, in, d, &p);
 }

@@ -19,6 +19,13 @@ typedef struct pare_engine_backend {
     const pare_host *host;
 } pare_engine_backend;
 
+/* Values of the graph that are computed together: some are handed out; others are computed for what they write over,
+ * the variables' new contents (the outputs of ops that update: pare/grad_ops.h). Names; borrowed for open. */
+typedef struct pare_program {
+    const char *const *fetches, *const *effects;
+    size_t n_fetches, n_effects;
+} pare_program;
+
 typedef struct pare_session_opts {
     pare_engine_backend backend;      /* where nodes run */
     pare_engine_backend host_backend; /* host_memory == 1; may be the same */
@@ -27,8 +34,19 @@ typedef struct pare_session_opts {
     uint64_t memory;                  /* cap in bytes, 0: none */
     const char *const *fetches;       /* names of values to hand out; NULL: the graph's outputs. Fusion stops at them */
     size_t n_fetches;
+    /* Instead of fetches: what pare_session_run_program can be asked for. pare_session_run runs the first. */
+    const pare_program *programs;
+    size_t n_programs;
+    /* Initializers that runs and the caller may write: they live on the device, plain, from run to run. */
+    const char *const *variables;
+    size_t n_variables;
     bool no_passes; /* for tests: only lowering */
     bool profile;   /* times each node (pare_session_profile) */
+    bool tune;      /* kernels may be chosen by timing them; the environment's PARE_TUNE=off|on goes before it */
+    /* Takes any number of rows in dim 0 where the file fixes it: at once where it is proven that rows don't know of each
+     * other (the ports then have a symbol there), else piece by piece, which is said once. */
+    bool any_batch;
+    uint32_t piece; /* rows of a batch run at once, where they may be run apart; 0: what is fast and fits in memory */
 } pare_session_opts;
 
 typedef struct pare_session pare_session;
@@ -56,6 +74,24 @@ const pare_port *pare_session_output(const pare_session *s, size_t i);
  * input's name, what came and what is allowed). out: n_outputs arrays, the caller's to unref; untouched on failure. */
 pare_status pare_session_run(pare_session *s, pare_array *const *in, pare_diags *d, pare_array **out);
 
+/* The program's fetches. in: NULL where the program needs no such input. */
+pare_status pare_session_run_program(pare_session *s, size_t program, pare_array *const *in, pare_diags *d,
+                                     pare_array **out);
+size_t pare_session_n_fetches(const pare_session *s, size_t program);
+/* Copies of a variable's contents, out of the device and in. PARE_ENOTFOUND: no such variable; PARE_EINVAL: other dtype
+ * or dims; reported. */
+pare_status pare_session_variable_get(pare_session *s, const char *name, pare_diags *d, pare_array **out);
+pare_status pare_session_variable_set(pare_session *s, const char *name, const pare_array *a, pare_diags *d);
+
+/* Plans a run ahead: of the arrays only dtype and dims count, and they may be without bytes. So what does not fit in
+ * memory (PARE_ENOMEM, reported) is refused before the inputs' own memory is taken. */
+pare_status pare_session_ready(pare_session *s, pare_array *const *in, pare_diags *d);
+
+/* Does a run with this many rows fit, as far as the batch goes? */
+bool pare_session_takes(const pare_session *s, int64_t rows);
+/* Rows that the latest run took at once; 0: all. */
+int64_t pare_session_piece(const pare_session *s);
+
 /* One node of the latest plan, in execution order. */
 typedef struct pare_profile_node {
     const char *node, *op_type, *kernel, *layout, *device; /* node: name or label; layout: of its first output */
@@ -73,6 +109,7 @@ typedef struct pare_session_memory {
 } pare_session_memory;
 pare_session_memory pare_session_memory_of(const pare_session *s);
 
+bool pare_session_tuned(const pare_session *s);         /* are kernels chosen by measurement? */
 const char *pare_session_device(const pare_session *s); /* what the backend says of itself */
 
 #endif

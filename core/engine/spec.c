@@ -7,6 +7,7 @@
 #include "engine/lower.h"
 #include "model/layers.h"
 
+#include <pare/grad_ops.h>
 #include <string.h>
 
 /* Inputs that say how to compute and which shape comes out: always host values. One row an op; bit i is input i. */
@@ -57,6 +58,10 @@ static const host_row host_rows[] = {
 #undef B
 
 bool pare_spec_host_slot(const pare_node *n, uint32_t slot) {
+    if (strcmp(n->domain, PARE_GRAD_DOMAIN) == 0) {
+        if (strcmp(n->op_type, "SliceGrad") == 0) return slot >= 2;
+        return strcmp(n->op_type, "ResizeGrad") == 0 && slot >= 2;
+    }
     if (n->domain[0] || slot >= 32) return false;
     for (size_t i = 0; i < sizeof host_rows / sizeof *host_rows; i++)
         if (strcmp(host_rows[i].op_type, n->op_type) == 0) return host_rows[i].slots >> slot & 1;
@@ -181,6 +186,17 @@ pare_status pare_spec_of(pare_arena *a, pare_model *m, const pare_node *n, uint3
         *o = (pare_operand){.size = sizeof *o, .flags = PARE_OPERAND_ABSENT, .axis = -1};
         if (v && pare_value_known(v)) pare_spec_operand(a, v, o);
         *(i < n_in ? &out->in[i] : &out->out[i - n_in]) = o;
+    }
+    for (uint32_t i = 0; i < n->n_out; i++) {
+        const pare_value *v = pare_model_value(m, n->out[i]);
+        uint64_t count, nbytes;
+        if (!v || !pare_value_known(v) || v->dtype == PARE_STRING ||
+            (pare_dims_count(out->out[i]->dims, out->out[i]->ndim, &count) &&
+             pare_dtype_nbytes(v->dtype, count, &nbytes)))
+            continue;
+        return pare_fail(d, PARE_EINVAL, "engine.size", "look at the shapes that the model computes",
+                         "the output \"%s\" of %s node \"%s\" is %s: that is more bytes than can be counted", v->name,
+                         n->op_type, k->node, pare_value_text(a, v));
     }
     k->in = out->in;
     k->out = out->out;

@@ -1,408 +1,30 @@
-/* engine/steps.c - from a bound model to steps: kernels chosen, layouts settled, reorders and copies put in. See
- * parts.h.
+/* engine/steps.c - from a bound model to steps: the nodes in order, each with what fuses behind it. See parts.h.
  *
- * A value may lie in several places at once (a variant each): host memory or a device's, plain or in a layout of a
- * device's own. A consumer asks for the variant it wants; it is made once and kept for the next. Is not: folding
- * (fold.c), what fuses (fuse.c), where buffers lie (layout.c). May use: parts.h, model.
+ * Is not: where values lie (steps_variant.c), which kernel (steps_kernel.c), folding (fold.c), what fuses (fuse.c),
+ * where buffers lie (layout.c). May use: steps_parts.h, model.
  */
-#include "engine/parts.h"
+#include "engine/steps_parts.h"
+#include "engine/tune.h"
 
 #include "model/ops.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct variant {
-    uint32_t buffer;
-    uint32_t device; /* where it can be read; with `host`, by every device in host memory */
-    bool host;
-    pare_layout layout;
-} variant;
-
-typedef struct place {
-    PARE_VEC(variant) at;
-} place;
-
-typedef struct builder {
-    pare_session *s;
-    pare_model *m;
-    pare_plan *p;
-    pare_diags *d;
-    pare_arena tmp;
-    place *places;        /* [value id] */
-    unsigned char *taken; /* [node id]: done, or promised to a fused node */
-    unsigned char *ready; /* [value id]: it has been made, or is there from the start */
-    uint32_t *waiting;    /* [node id]: the node that is emitted when this one's turn comes, 0: none */
-} builder;
-
-/* ---- buffers ---- */
-
-static pare_status new_buffer(builder *b, pare_buffer_kind kind, uint32_t device, uint64_t nbytes, uint32_t *out) {
-    if (nbytes > UINT64_MAX / 8)
-        return pare_fail(b->d, PARE_ENOMEM, "engine.memory", "use a smaller batch",
-                         "a tensor of this run takes more bytes than can be counted");
-    *out = (uint32_t)b->p->buffers.len;
-    pare_buffer n = {.kind = kind, .device = device, .nbytes = nbytes, .root = *out};
-    pare_vec_push(&b->p->buffers, n);
-    return PARE_OK;
-}
-
-static void add_variant(builder *b, uint32_t value, uint32_t buffer, uint32_t device, bool host, pare_layout layout) {
-    variant v = {buffer, device, host, layout};
-    pare_vec_push(&b->places[value].at, v);
-}
-
-static bool same_layout(const pare_layout *a, const pare_layout *b) {
-    return a->kind == b->kind && (a->kind != PARE_LAYOUT_OWN || a->id == b->id);
-}
-
-static variant *find(builder *b, uint32_t value, uint32_t device, const pare_layout *want) {
-    place *p = &b->places[value];
-    bool on_host = pare_engine_on_host(b->s, device);
-    for (size_t i = 0; i < p->at.len; i++) {
-        variant *v = &p->at.data[i];
-        bool reach = v->device == device || (v->host && on_host && v->layout.kind == PARE_LAYOUT_PLAIN);
-        if (reach && (!want || same_layout(&v->layout, want))) return v;
-    }
-    return NULL;
-}
-
-/* ---- steps ---- */
-
-static pare_step *new_step(builder *b, pare_step_kind kind, uint32_t device, uint32_t n_in, uint32_t n_out) {
-    pare_arena *a = &b->p->memory;
-    pare_step s = {.kind = kind, .device = device, .n_in = n_in, .n_out = n_out, .in_place = -1, .row = UINT32_MAX};
-    s.in = pare_arena_alloc(a, (n_in + 1) * sizeof *s.in);
-    s.out = pare_arena_alloc(a, (n_out + 1) * sizeof *s.out);
-    s.in_at = pare_arena_alloc(a, (n_in + 1) * sizeof *s.in_at);
-    s.out_at = pare_arena_alloc(a, (n_out + 1) * sizeof *s.out_at);
-    for (uint32_t i = 0; i < n_in; i++) s.in[i] = -1;
-    for (uint32_t i = 0; i < n_out; i++) s.out[i] = -1;
-    pare_vec_push(&b->p->steps, s);
-    return &b->p->steps.data[b->p->steps.len - 1];
-}
-
-static void keep_kernel(builder *b, void *kernel, uint32_t device) {
-    pare_plan *p = b->p;
-    if (p->n_kernels == p->kernels_cap)
-        p->kernels = pare_vec_grow_(p->kernels, &p->kernels_cap, p->n_kernels + 1, sizeof *p->kernels);
-    p->kernels[p->n_kernels].kernel = kernel;
-    p->kernels[p->n_kernels++].device = device;
-}
-
-static const char *layout_text(pare_arena *a, const pare_layout *l) {
-    if (l->kind != PARE_LAYOUT_OWN) return "plain";
-    return pare_arena_printf(a, "own:%llx", (unsigned long long)l->id);
-}
-
-static uint32_t new_row(builder *b, const char *node, const char *op, const char *kernel, const pare_layout *layout,
-                        uint32_t device, uint32_t dtype, int64_t macs) {
-    pare_arena *a = &b->p->memory;
-    pare_profile_node r = {.node = pare_arena_strdup(a, node),
-                           .op_type = pare_arena_strdup(a, op),
-                           .kernel = pare_arena_strdup(a, kernel ? kernel : ""),
-                           .layout = layout_text(a, layout),
-                           .device = b->s->devices[device].use.backend->id,
-                           .dtype = pare_dtype_name(dtype),
-                           .macs = macs};
-    pare_vec_push(&b->p->rows, r);
-    return (uint32_t)b->p->rows.len - 1;
-}
-
-/* ---- variants on demand ---- */
-
-static pare_status constant_on(builder *b, const pare_value *v, uint32_t device, uint32_t *out) {
-    pare_tensor *t = pare_model_tensor(b->m, v->tensor), *own = pare_model_tensor(b->s->model, v->tensor);
-    const void *data;
-    bool mine = own && own->version == t->version;
-    if (mine) t = own; /* a misaligned one is copied once, not in every plan */
-    pare_status st = pare_tensor_read(t, b->d, &data);
-    uint64_t nbytes = t->blob ? t->blob->len : 0;
-    if (!st) st = new_buffer(b, PARE_BUFFER_CONSTANT, device, nbytes, out);
-    if (st) return st;
-    pare_buffer *x = &b->p->buffers.data[*out];
-    x->blob = t->blob ? pare_blob_ref(t->blob) : NULL;
-    x->tensor = mine ? t->id : 0;
-    x->version = t->version;
-    x->layout = (pare_layout){.kind = PARE_LAYOUT_PLAIN, .nbytes = nbytes};
-    return PARE_OK;
-}
-
-static uint64_t plain_bytes(const pare_value *v) {
-    uint64_t count = 1, bytes = 0;
-    for (int32_t i = 0; i < v->ndim; i++)
-        if (!pare_mul_ok(count, (uint64_t)v->dims[i].value, &count)) return UINT64_MAX;
-    return pare_dtype_nbytes(v->dtype, count, &bytes) ? bytes : UINT64_MAX;
-}
-
-/* Plain, in host memory: from a device by a copy. */
-static pare_status plain_on(builder *b, const pare_value *v, uint32_t device, variant *out);
-
-static pare_status reorder(builder *b, const pare_value *v, const variant *from, uint32_t device,
-                           const pare_layout *want, variant *out) {
-    const pare_engine_device *dev = &b->s->devices[device];
-    pare_operand in, to;
-    pare_spec_operand(&b->tmp, v, &in);
-    to = in;
-    in.layout = from->layout;
-    to.layout = *want;
-    const pare_operand *ins[] = {&in}, *outs[] = {&to};
-    pare_kernel_spec spec = {.size = sizeof spec,
-                             .op_type = "Reorder",
-                             .domain = "ai.pare",
-                             .version = 1,
-                             .node = v->name,
-                             .in = ins,
-                             .out = outs,
-                             .n_in = 1,
-                             .n_out = 1};
-    void *kernel = NULL;
-    pare_kernel_info info = {.size = sizeof info};
-    pare_status st = dev->use.backend->kernel(dev->handle, &spec, 0, &kernel);
-    if (!st) keep_kernel(b, kernel, device);
-    if (!st) st = dev->use.backend->kernel_info(kernel, &info);
-    if (st)
-        return pare_fail(b->d, st, "engine.reorder", NULL, "backend \"%s\" can't bring \"%s\" from layout %s to %s: %s",
-                         dev->use.backend->id, v->name, layout_text(&b->tmp, &from->layout), layout_text(&b->tmp, want),
-                         pare_status_text(st));
-    uint64_t nbytes = want->kind == PARE_LAYOUT_PLAIN ? plain_bytes(v) : want->nbytes;
-    *out = (variant){.device = device, .host = false, .layout = *want};
-    out->host = want->kind == PARE_LAYOUT_PLAIN && pare_engine_on_host(b->s, device);
-    st = new_buffer(b, PARE_BUFFER_ARENA, device, nbytes, &out->buffer);
-    if (st) return st;
-    pare_step *step = new_step(b, PARE_STEP_RUN, device, 1, 1);
-    step->kernel = kernel;
-    step->in[0] = (int32_t)from->buffer;
-    step->out[0] = (int32_t)out->buffer;
-    step->scratch = info.scratch;
-    step->row = new_row(b, v->name, "Reorder", info.name, want, device, v->dtype, 0);
-    pare_vec_push(&b->places[v->id].at, *out);
-    return PARE_OK;
-}
-
-/* From another device, plain to plain. */
-static pare_status cross(builder *b, const pare_value *v, uint32_t device, variant *out) {
-    uint32_t other = device ^ 1u;
-    variant from = {0};
-    const variant *raw = NULL; /* an array or a constant, which no device has to hand over */
-    for (size_t i = 0; i < b->places[v->id].at.len; i++)
-        if (b->p->buffers.data[b->places[v->id].at.data[i].buffer].kind == PARE_BUFFER_INPUT)
-            raw = &b->places[v->id].at.data[i];
-    if (raw) {
-        from = *raw;
-    } else {
-        pare_status st = plain_on(b, v, other, &from);
-        if (st) return st;
-        new_step(b, PARE_STEP_SYNC, other, 0, 0);
-    }
-    bool here = pare_engine_on_host(b->s, device);
-    *out = (variant){.device = device, .host = here};
-    if (here && from.host) { /* both in host memory: only waiting was needed */
-        out->buffer = from.buffer;
-        pare_vec_push(&b->places[v->id].at, *out);
-        return PARE_OK;
-    }
-    pare_status st = new_buffer(b, PARE_BUFFER_ARENA, device, plain_bytes(v), &out->buffer);
-    if (st) return st;
-    uint32_t copier = here ? other : device;
-    pare_step *step = new_step(b, here ? PARE_STEP_TO_HOST : PARE_STEP_TO_DEVICE, copier, 1, 1);
-    step->in[0] = (int32_t)from.buffer;
-    step->out[0] = (int32_t)out->buffer;
-    if (!raw || here) new_step(b, PARE_STEP_SYNC, copier, 0, 0); /* memory on the host side may be used again */
-    pare_vec_push(&b->places[v->id].at, *out);
-    return PARE_OK;
-}
-
-static pare_status plain_on(builder *b, const pare_value *v, uint32_t device, variant *out) {
-    const pare_layout plain = {.kind = PARE_LAYOUT_PLAIN};
-    const variant *have = find(b, v->id, device, &plain);
-    if (have) {
-        *out = *have;
-        return PARE_OK;
-    }
-    if (v->tensor) {
-        *out = (variant){.device = device, .host = pare_engine_on_host(b->s, device)};
-        pare_status st = constant_on(b, v, device, &out->buffer);
-        if (st) return st;
-        b->p->buffers.data[out->buffer].on_host = out->host;
-        pare_vec_push(&b->places[v->id].at, *out);
-        return PARE_OK;
-    }
-    have = find(b, v->id, device, NULL);
-    if (!have) return cross(b, v, device, out);
-    variant from = *have; /* the list may move */
-    return reorder(b, v, &from, device, &plain, out);
-}
-
-static pare_status want_on(builder *b, const pare_value *v, uint32_t device, const pare_layout *want, variant *out) {
-    const variant *have = find(b, v->id, device, want);
-    if (have) {
-        *out = *have;
-        return PARE_OK;
-    }
-    if (want->kind != PARE_LAYOUT_OWN) return plain_on(b, v, device, out);
-    have = find(b, v->id, device, NULL);
-    variant from;
-    if (have) {
-        from = *have;
-    } else {
-        pare_status st = plain_on(b, v, device, &from);
-        if (st) return st;
-    }
-    return reorder(b, v, &from, device, want, out);
-}
-
-/* ---- kernels ---- */
-
-/* A node with what fuses behind it, as asked of one device. */
-typedef struct request {
-    const pare_node *node;
-    pare_spec spec;
-    const pare_chain *chain;
-    uint32_t n_post, n_in; /* post-ops asked for; inputs with their operands */
-    uint32_t *values;      /* [n_in]: value ids */
-    void *kernel;
-    pare_kernel_info info;
-} request;
-
-static bool is_heavy(const pare_node *n) {
-    static const char *const ops[] = {"Conv", "ConvTranspose", "Gemm", "MatMul"};
-    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
-        if (pare_node_is(n, ops[i])) return true;
-    return false;
-}
-
-/* What the node's own inputs are padded to before operands of post-ops: no operand may look like a bias. */
-static uint32_t full_inputs(const pare_node *n) {
-    bool three = pare_node_is(n, "Conv") || pare_node_is(n, "ConvTranspose") || pare_node_is(n, "Gemm");
-    return three && n->n_in < 3 ? 3 : n->n_in;
-}
-
-static pare_status operand_of(builder *b, request *r, uint32_t i, uint32_t device, bool plain) {
-    const pare_value *v = pare_model_value(b->m, r->values[i]);
-    pare_operand *o = &r->spec.operands[i];
-    if (!v) return PARE_OK;
-    if (i >= r->node->n_in) pare_spec_operand(&b->tmp, v, o);
-    bool host = i < r->node->n_in && pare_spec_host_slot(r->node, i);
-    if (v->tensor) {
-        pare_tensor *t = pare_model_tensor(b->m, v->tensor), *own = pare_model_tensor(b->s->model, v->tensor);
-        if (own && own->version == t->version) t = own;
-        o->flags |= host ? PARE_OPERAND_HOST : PARE_OPERAND_CONSTANT;
-        return pare_tensor_read(t, b->d, &o->data);
-    }
-    if (host)
-        return pare_fail(
-            b->d, PARE_EUNSUPPORTED, "engine.data-dependent", NULL,
-            "%s node \"%s\": its input \"%s\" decides shapes, but depends on data that no input alone gives",
-            r->node->op_type, pare_engine_node_name(b->m, r->node), v->name);
-    if (plain) return PARE_OK;
-    const variant *have = find(b, v->id, device, NULL);
-    if (is_heavy(r->node))
-        o->layout.kind = PARE_LAYOUT_ANY;
-    else if (have)
-        o->layout = have->layout;
-    if (o->layout.kind == PARE_LAYOUT_PLAIN) o->layout.nbytes = plain_bytes(v);
-    return PARE_OK;
-}
-
-static pare_status ask(builder *b, const pare_node *n, const pare_chain *chain, uint32_t n_post, uint32_t device,
-                       bool plain, request *r) {
-    const pare_engine_device *dev = &b->s->devices[device];
-    uint32_t own = n->n_in, extra = 0;
-    *r = (request){.node = n, .chain = chain, .n_post = n_post, .info = {.size = sizeof r->info}};
-    for (uint32_t i = 0; i < n_post; i++) extra += chain->operand[i] != 0;
-    if (extra) own = full_inputs(n);
-    r->n_in = own + extra;
-    pare_status st = pare_spec_of(&b->tmp, b->m, n, r->n_in - n->n_in, b->d, &r->spec);
-    if (st) return st;
-    r->values = pare_arena_alloc(&b->tmp, (r->n_in + 1) * sizeof *r->values);
-    memcpy(r->values, n->in, n->n_in * sizeof *r->values);
-    pare_post_op *post = pare_arena_alloc(&b->tmp, (n_post + 1) * sizeof *post);
-    const pare_post_op **list = pare_arena_alloc(&b->tmp, (n_post + 1) * sizeof *list);
-    for (uint32_t i = 0, at = own; i < n_post; i++) {
-        post[i] = chain->post[i];
-        list[i] = &post[i];
-        if (!chain->operand[i]) continue;
-        r->values[at] = chain->operand[i];
-        post[i].operand = at++;
-    }
-    r->spec.k.post = list;
-    r->spec.k.n_post = n_post;
-    for (uint32_t i = 0; !st && i < r->n_in; i++) st = operand_of(b, r, i, device, plain);
-    if (st) return st;
-    for (uint32_t i = 0; i < n->n_out; i++) {
-        pare_operand *o = &r->spec.operands[r->n_in + i];
-        const pare_value *v = pare_model_value(b->m, n->out[i]);
-        if (v && i && !v->uses.len && !v->is_output) o->flags |= PARE_OPERAND_ABSENT; /* nobody asks for it */
-        if (!plain) o->layout.kind = PARE_LAYOUT_ANY;
-    }
-    st = dev->use.backend->kernel(dev->handle, &r->spec.k, 0, &r->kernel);
-    if (!st && (st = dev->use.backend->kernel_info(r->kernel, &r->info))) {
-        dev->use.backend->kernel_free(r->kernel);
-        r->kernel = NULL;
-    }
-    return st;
-}
-
-/* The best there is: with all post-ops the kernel takes, else plain and alone. */
-static pare_status choose_on(builder *b, const pare_node *n, const pare_chain *chain, uint32_t device, request *r) {
-    const pare_backend *be = b->s->devices[device].use.backend;
-    uint32_t want = chain->n;
-    pare_status st = ask(b, n, chain, want, device, false, r);
-    while (!st && r->info.n_post < want) { /* again, with those alone that it takes */
-        want = r->info.n_post;
-        be->kernel_free(r->kernel);
-        st = ask(b, n, chain, want, device, false, r);
-    }
-    if (st == PARE_EUNSUPPORTED && want) st = ask(b, n, chain, 0, device, false, r);
-    if (st == PARE_EUNSUPPORTED) st = ask(b, n, chain, 0, device, true, r);
-    return st;
-}
-
-static pare_status refuse(builder *b, const pare_node *n) {
-    pare_sb in = {0};
-    for (uint32_t i = 0; i < n->n_in; i++) {
-        const pare_value *v = pare_model_value(b->m, n->in[i]);
-        pare_sb_printf(&in, "%s%s", i ? ", " : "", v ? pare_value_text(&b->tmp, v) : "absent");
-    }
-    pare_status st =
-        pare_fail(b->d, PARE_EUNSUPPORTED, "engine.op", NULL, "no backend has a kernel for %s%s%s (node \"%s\") of %s",
-                  n->domain, n->domain[0] ? "." : "", n->op_type, pare_engine_node_name(b->m, n), pare_sb_str(&in));
-    pare_sb_free(&in);
-    return st;
-}
-
-static size_t errors(const builder *b) { return b->d ? pare_diags_errors(b->d) : 0; }
-
-static pare_status choose(builder *b, const pare_node *n, const pare_chain *chain, request *r, uint32_t *device) {
-    size_t before = errors(b);
-    for (*device = 0; *device < b->s->n_devices; ++*device) {
-        pare_status st = choose_on(b, n, chain, *device, r);
-        if (!st) {
-            keep_kernel(b, r->kernel, *device);
-            return PARE_OK;
-        }
-        if (errors(b) > before) return st;
-        if (st != PARE_EUNSUPPORTED)
-            return pare_fail(b->d, st, "engine.kernel", NULL, "%s node \"%s\": no kernel on \"%s\": %s", n->op_type,
-                             pare_engine_node_name(b->m, n), b->s->devices[*device].use.backend->id,
-                             pare_status_text(st));
-    }
-    return refuse(b, n);
-}
+static bool updates(const pare_node *n);
 
 /* ---- emitting ---- */
 
-static pare_status input_of(builder *b, request *r, uint32_t i, uint32_t device, int32_t *out) {
+static pare_status input_of(pare_builder *b, pare_request *r, uint32_t i, uint32_t device, int32_t *out) {
     const pare_value *v = pare_model_value(b->m, r->values[i]);
     const pare_operand *o = &r->spec.operands[i];
     uint64_t pack = r->info.pack ? r->info.pack[i] : 0;
-    variant at;
+    pare_variant at;
     *out = -1;
     if (!v || (o->flags & PARE_OPERAND_ABSENT)) return PARE_OK;
     if ((o->flags & PARE_OPERAND_HOST) || ((o->flags & PARE_OPERAND_CONSTANT) && pack)) {
         uint32_t buffer;
-        pare_status st = constant_on(b, v, device, &buffer);
+        pare_status st = pare_steps_constant(b, v, device, &buffer);
         if (st) return st;
         pare_buffer *x = &b->p->buffers.data[buffer];
         if (o->flags & PARE_OPERAND_HOST) {
@@ -416,40 +38,69 @@ static pare_status input_of(builder *b, request *r, uint32_t i, uint32_t device,
         *out = (int32_t)buffer;
         return PARE_OK;
     }
-    pare_status st = want_on(b, v, device, &r->info.in[i], &at);
+    pare_status st = pare_steps_want(b, v, device, &r->info.in[i], &at);
     if (!st) *out = (int32_t)at.buffer;
     return st;
 }
 
+/* The variable that output i of a node is the new contents of, where it can be written straight into. */
+static int32_t variable_under(pare_builder *b, const pare_node *n, uint32_t i, uint32_t device) {
+    int32_t over = pare_op_over(pare_op_find(n->domain, n->op_type), i);
+    if (over < 0 || (uint32_t)over >= n->n_in) return -1;
+    const pare_layout plain = {.kind = PARE_LAYOUT_PLAIN};
+    const pare_variant *v = pare_steps_find(b, n->in[over], PARE_DEVICE_MAIN, &plain);
+    if (device != PARE_DEVICE_MAIN || !v) return -1;
+    return b->p->buffers.data[v->buffer].kind == PARE_BUFFER_VARIABLE ? (int32_t)v->buffer : -1;
+}
+
+/* Made elsewhere, the new contents are brought to the variable. */
+static pare_status bring_home(pare_builder *b, const pare_node *n, uint32_t i) {
+    int32_t over = pare_op_over(pare_op_find(n->domain, n->op_type), i), to;
+    if (over < 0 || !pare_variable_of(b->s, n->in[over])) return PARE_OK;
+    to = variable_under(b, n, i, PARE_DEVICE_MAIN);
+    pare_variant at;
+    pare_status st = pare_steps_plain(b, pare_model_value(b->m, n->out[i]), PARE_DEVICE_MAIN, &at);
+    if (st || to < 0 || (int32_t)at.buffer == to) return st;
+    pare_step *step = pare_steps_step(b, PARE_STEP_ON_DEVICE, PARE_DEVICE_MAIN, 1, 1);
+    step->in[0] = (int32_t)at.buffer;
+    step->out[0] = to;
+    return PARE_OK;
+}
+
 /* An output's buffer; a view shares that of in[0]. */
-static pare_status output_of(builder *b, request *r, uint32_t i, uint32_t device, uint32_t value, int32_t *in,
+static pare_status output_of(pare_builder *b, pare_request *r, uint32_t i, uint32_t device, uint32_t value, int32_t *in,
                              int32_t *out) {
     const pare_value *v = pare_model_value(b->m, value);
     pare_layout layout = r->info.out[i];
-    uint64_t nbytes = layout.kind == PARE_LAYOUT_OWN ? layout.nbytes : plain_bytes(v);
+    uint64_t nbytes = layout.kind == PARE_LAYOUT_OWN ? layout.nbytes : pare_steps_plain_bytes(v);
     uint32_t buffer;
     bool view = r->info.view && i == 0 && r->n_in && in[0] >= 0;
     if (layout.kind != PARE_LAYOUT_OWN) layout = (pare_layout){.kind = PARE_LAYOUT_PLAIN, .nbytes = nbytes};
     if (view && nbytes > b->p->buffers.data[in[0]].nbytes)
         return pare_fail(b->d, PARE_EINVAL, "engine.shape", NULL, "%s node \"%s\" makes more elements than it takes",
                          r->node->op_type, pare_engine_node_name(b->m, r->node));
-    pare_status st = new_buffer(b, view ? b->p->buffers.data[in[0]].kind : PARE_BUFFER_ARENA, device, nbytes, &buffer);
+    int32_t variable = variable_under(b, r->node, i, device);
+    pare_buffer_kind kind = view            ? b->p->buffers.data[in[0]].kind
+                            : variable >= 0 ? PARE_BUFFER_VARIABLE
+                                            : PARE_BUFFER_ARENA;
+    pare_status st = pare_steps_buffer(b, kind, device, nbytes, &buffer);
     if (st) return st;
     if (view) b->p->buffers.data[buffer].root = (uint32_t)in[0];
-    add_variant(b, value, buffer, device, layout.kind == PARE_LAYOUT_PLAIN && pare_engine_on_host(b->s, device),
-                layout);
+    if (variable >= 0) b->p->buffers.data[buffer].root = (uint32_t)variable;
+    pare_steps_add(b, value, buffer, device, layout.kind == PARE_LAYOUT_PLAIN && pare_engine_on_host(b->s, device),
+                   layout);
     b->ready[value] = 1;
     *out = (int32_t)buffer;
     return PARE_OK;
 }
 
-static int64_t macs_of(builder *b, const pare_node *n) {
+static int64_t macs_of(pare_builder *b, const pare_node *n) {
     const pare_op *op = pare_op_find(n->domain, n->op_type);
     return !op ? -1 : op->macs ? op->macs(b->m, n) : 0;
 }
 
-static pare_status emit(builder *b, const pare_node *n, const pare_chain *chain, uint32_t *n_post) {
-    request r;
+static pare_status emit(pare_builder *b, const pare_node *n, const pare_chain *chain, uint32_t *n_post) {
+    pare_request r;
     uint32_t device;
     *n_post = 0;
     for (uint32_t i = 0; i < n->n_in + n->n_out; i++) {
@@ -460,7 +111,7 @@ static pare_status emit(builder *b, const pare_node *n, const pare_chain *chain,
                              n->domain[0] ? "." : "", n->op_type, pare_engine_node_name(b->m, n), v->name,
                              pare_value_text(&b->tmp, v));
     }
-    pare_status st = choose(b, n, chain, &r, &device);
+    pare_status st = pare_steps_choose(b, n, chain, &r, &device);
     if (st) return st;
     int32_t *in = pare_arena_alloc(&b->tmp, (r.n_in + 1) * sizeof *in);
     for (uint32_t i = 0; !st && i < r.n_in; i++) st = input_of(b, &r, i, device, &in[i]);
@@ -473,26 +124,32 @@ static pare_status emit(builder *b, const pare_node *n, const pare_chain *chain,
         if (!st) bytes += b->p->buffers.data[out[i]].nbytes;
     }
     *n_post = r.n_post;
+    b->done[n->id] = 1;
+    for (uint32_t i = 0; i < r.n_post; i++)
+        for (uint32_t k = 0; k < 2; k++)
+            if (chain->nodes[i][k]) b->done[chain->nodes[i][k]] = 1;
     bool view = r.info.view && n->n_out && out[0] >= 0 && r.n_in && in[0] >= 0;
     if (st || view || !bytes) return st; /* a view runs nothing, and nothing is made of nothing */
-    pare_step *step = new_step(b, PARE_STEP_RUN, device, r.n_in, n->n_out);
+    pare_step *step = pare_steps_step(b, PARE_STEP_RUN, device, r.n_in, n->n_out);
     memcpy(step->in, in, r.n_in * sizeof *in);
     memcpy(step->out, out, n->n_out * sizeof *out);
     step->kernel = r.kernel;
     step->scratch = r.info.scratch;
     step->in_place = r.info.in_place;
     if (r.info.in_place >= 0 && (uint32_t)r.info.in_place < r.n_in &&
-        !same_layout(&r.info.in[r.info.in_place], &r.info.out[0]))
+        !pare_steps_same(&r.info.in[r.info.in_place], &r.info.out[0]))
         step->in_place = -1;
     const pare_value *v = pare_model_value(b->m, n->out[0]);
-    uint32_t row = new_row(b, pare_engine_node_name(b->m, n), n->op_type, r.info.name, &r.info.out[0], device,
-                           v ? v->dtype : 0, macs_of(b, n));
+    uint32_t row = pare_steps_row(b, pare_engine_node_name(b->m, n), n->op_type, r.info.name, &r.info.out[0], device,
+                                  v ? v->dtype : 0, macs_of(b, n));
     b->p->steps.data[b->p->steps.len - 1].row = row;
-    return PARE_OK;
+    for (uint32_t i = 0; !st && updates(n) && i < n->n_out; i++)
+        if (out[i] >= 0 && n->out[i]) st = bring_home(b, n, i);
+    return st;
 }
 
 /* Where the last operand comes that isn't made yet: the node can be emitted there. 0: now. */
-static uint32_t wait_for(builder *b, const pare_chain *chain) {
+static uint32_t wait_for(pare_builder *b, const pare_chain *chain) {
     uint32_t at = 0;
     for (uint32_t i = 0; i < chain->n; i++)
         if (chain->operand[i] && !b->ready[chain->operand[i]])
@@ -500,13 +157,13 @@ static uint32_t wait_for(builder *b, const pare_chain *chain) {
     return at;
 }
 
-static void chain_take(builder *b, const pare_chain *chain, uint32_t from, unsigned char mark) {
+static void chain_take(pare_builder *b, const pare_chain *chain, uint32_t from, unsigned char mark) {
     for (uint32_t i = from; i < chain->n; i++)
         for (uint32_t k = 0; k < 2; k++)
             if (chain->nodes[i][k]) b->taken[chain->nodes[i][k]] = mark;
 }
 
-static pare_status emit_chain(builder *b, const pare_node *n, const pare_chain *chain, bool all) {
+static pare_status emit_chain(pare_builder *b, const pare_node *n, const pare_chain *chain, bool all) {
     static const pare_chain none;
     uint32_t done;
     pare_status st = emit(b, n, chain, &done);
@@ -525,12 +182,54 @@ static pare_status emit_chain(builder *b, const pare_node *n, const pare_chain *
     return st;
 }
 
+/* ---- updates wait until nobody reads what they write over ---- */
+
+static bool updates(const pare_node *n) {
+    const pare_op *op = pare_op_find(n->domain, n->op_type);
+    return op && op->over;
+}
+
+static bool may_run(const pare_builder *b, const pare_node *n) {
+    const pare_op *op = pare_op_find(n->domain, n->op_type);
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] && !b->ready[n->in[i]]) return false;
+    for (uint32_t i = 0; op && i < n->n_out; i++) {
+        int32_t over = pare_op_over(op, i);
+        if (over < 0 || !pare_variable_of(b->s, n->in[over])) continue;
+        const pare_value *v = pare_model_value(b->m, n->in[over]);
+        for (size_t k = 0; k < v->uses.len; k++) { /* other updates of it belong to other programs */
+            const pare_node *user = pare_model_node(b->m, v->uses.data[k].node);
+            if (user->id != n->id && !updates(user) && !b->done[user->id]) return false;
+        }
+    }
+    return true;
+}
+
+static pare_status run_updates(pare_builder *b) {
+    static const pare_chain none;
+    bool any = true;
+    while (any) {
+        any = false;
+        for (size_t i = 0; i < b->updates.len; i++) {
+            uint32_t id = b->updates.data[i];
+            if (b->done[id] || !may_run(b, pare_model_node(b->m, id))) continue;
+            uint32_t ignored;
+            pare_status st = emit(b, pare_model_node(b->m, id), &none, &ignored);
+            if (st) return st;
+            b->updates.data[i] = b->updates.data[--b->updates.len];
+            any = true;
+            break;
+        }
+    }
+    return PARE_OK;
+}
+
 typedef struct deferred {
     uint32_t node;
     pare_chain chain;
 } deferred;
 
-static pare_status walk(builder *b) {
+static pare_status walk(pare_builder *b) {
     const pare_graph *g = pare_model_graph(b->m, PARE_MAIN_GRAPH);
     PARE_VEC(deferred) late = {0};
     pare_status st = PARE_OK;
@@ -544,10 +243,17 @@ static pare_status walk(builder *b) {
             continue;
         }
         if (b->taken[n->id]) continue;
+        if (updates(n)) {
+            b->taken[n->id] = 1;
+            pare_vec_push(&b->updates, n->id);
+            st = run_updates(b);
+            continue;
+        }
+        if (b->updates.len && (st = run_updates(b))) break;
         deferred f = {.node = n->id};
         pare_chain_find(b->m, n, b->taken, &f.chain);
         uint32_t at = wait_for(b, &f.chain);
-        if (at && !is_heavy(n)) { /* only what is worth it waits */
+        if (at && !pare_steps_heavy(n)) { /* only what is worth it waits */
             uint32_t k = 0;
             while (k < f.chain.n && (!f.chain.operand[k] || b->ready[f.chain.operand[k]])) k++;
             f.chain.n = k;
@@ -562,22 +268,35 @@ static pare_status walk(builder *b) {
         b->waiting[at] = (uint32_t)late.len;
     }
     pare_vec_free(&late);
+    if (!st) st = run_updates(b);
+    if (!st && b->updates.len)
+        st = pare_fail(b->d, PARE_EINTERNAL, "engine.update", NULL, "the update \"%s\" never gets its turn",
+                       pare_engine_node_name(b->m, pare_model_node(b->m, b->updates.data[0])));
     return st;
 }
 
 /* ---- what goes in and out ---- */
 
-static pare_status inputs(builder *b) {
+static pare_status inputs(pare_builder *b) {
     for (uint32_t i = 0; i < b->s->input_values.len; i++) {
         const pare_value *v = pare_model_value(b->m, b->s->input_values.data[i]);
         uint32_t buffer;
-        if (v->tensor) continue; /* a constant of this plan */
-        pare_status st = new_buffer(b, PARE_BUFFER_INPUT, 0, plain_bytes(v), &buffer);
+        if (v->tensor || (!v->uses.len && !v->is_output)) continue; /* a constant of this plan, or of no use to it */
+        pare_status st = pare_steps_buffer(b, PARE_BUFFER_INPUT, 0, pare_steps_plain_bytes(v), &buffer);
         if (st) return st;
         b->p->buffers.data[buffer].input = i;
         /* host memory, which the host device reads; the main one too where its memory is the host's */
-        add_variant(b, v->id, buffer, pare_engine_on_host(b->s, 0) ? 0 : pare_engine_host_device(b->s), true,
-                    (pare_layout){.kind = PARE_LAYOUT_PLAIN});
+        pare_steps_add(b, v->id, buffer, pare_engine_on_host(b->s, 0) ? 0 : pare_engine_host_device(b->s), true,
+                       (pare_layout){.kind = PARE_LAYOUT_PLAIN});
+    }
+    for (size_t i = 0; i < b->s->variables.len; i++) {
+        const pare_variable *x = &b->s->variables.data[i];
+        uint32_t buffer;
+        pare_status st = pare_steps_buffer(b, PARE_BUFFER_VARIABLE, PARE_DEVICE_MAIN, x->nbytes, &buffer);
+        if (st) return st;
+        b->p->buffers.data[buffer].at = x->memory;
+        pare_steps_add(b, x->value, buffer, PARE_DEVICE_MAIN, pare_engine_on_host(b->s, PARE_DEVICE_MAIN),
+                       (pare_layout){.kind = PARE_LAYOUT_PLAIN, .nbytes = x->nbytes});
     }
     for (size_t i = 0; i < b->m->values.len; i++) {
         const pare_value *v = b->m->values.data[i];
@@ -592,16 +311,17 @@ static int32_t input_index(const pare_session *s, uint32_t value) {
     return -1;
 }
 
-static pare_status outputs(builder *b) {
+static pare_status outputs(pare_builder *b) {
     const pare_graph *g = pare_model_graph(b->m, PARE_MAIN_GRAPH);
-    for (size_t i = 0; i < g->outputs.len; i++) {
+    size_t n = b->s->programs.len ? b->s->programs.data[b->p->program].n_fetches : g->outputs.len;
+    for (size_t i = 0; i < n; i++) {
         const pare_value *v = pare_model_value(b->m, g->outputs.data[i]);
         if (!pare_value_known(v))
             return pare_fail(b->d, PARE_EUNSUPPORTED, "engine.shape", NULL,
                              "the shape of the output \"%s\" is not known before it is computed", v->name);
         pare_plan_output o = {.buffer = -1, .input = -1, .dtype = v->dtype, .ndim = (uint32_t)v->ndim};
         for (int32_t k = 0; k < v->ndim; k++) o.dims[k] = v->dims[k].value;
-        o.nbytes = plain_bytes(v);
+        o.nbytes = pare_steps_plain_bytes(v);
         if (v->tensor) {
             pare_tensor *t = pare_model_tensor(b->m, v->tensor);
             const void *data;
@@ -611,10 +331,10 @@ static pare_status outputs(builder *b) {
         } else if (v->is_input) {
             o.input = input_index(b->s, v->id);
         } else {
-            variant at;
-            const variant *have = find(b, v->id, 0, NULL);
+            pare_variant at;
+            const pare_variant *have = pare_steps_find(b, v->id, 0, NULL);
             uint32_t device = have ? 0 : pare_engine_host_device(b->s);
-            pare_status st = plain_on(b, v, device, &at);
+            pare_status st = pare_steps_plain(b, v, device, &at);
             if (st) return st;
             o.buffer = (int32_t)at.buffer;
             o.host = pare_engine_on_host(b->s, device);
@@ -625,11 +345,12 @@ static pare_status outputs(builder *b) {
 }
 
 pare_status pare_plan_steps(pare_session *s, pare_model *m, pare_plan *p, pare_diags *d) {
-    builder b = {.s = s, .m = m, .p = p, .d = d};
+    pare_builder b = {.s = s, .m = m, .p = p, .d = d};
     b.places = pare_xcalloc(m->values.len + 1, sizeof *b.places);
     b.ready = pare_xcalloc(m->values.len + 1, 1);
     b.taken = pare_xcalloc(m->nodes.len + 1, 1);
     b.waiting = pare_xcalloc(m->nodes.len + 1, sizeof *b.waiting);
+    b.done = pare_xcalloc(m->nodes.len + 1, 1);
     size_t n_values = m->values.len;
     pare_status st = inputs(&b);
     if (!st) st = walk(&b);
@@ -639,6 +360,9 @@ pare_status pare_plan_steps(pare_session *s, pare_model *m, pare_plan *p, pare_d
     free(b.ready);
     free(b.taken);
     free(b.waiting);
+    free(b.done);
+    pare_vec_free(&b.updates);
     pare_arena_free(&b.tmp);
+    if (s->tune) pare_tune_save(s->tune);
     return st;
 }

@@ -28,6 +28,11 @@ pare_array *pare_array_new(uint32_t dtype, size_t ndim, const int64_t *dims) {
 }
 
 pare_array *pare_array_of_tensor(const pare_tensor *t) {
+    if (t->blob && t->blob->maker) {
+        pare_array *made = pare_array_new(t->dtype, t->ndim, t->dims);
+        if (made) pare_blob_copy(t->blob, made->blob->data);
+        return made;
+    }
     pare_array *a = array_shell(t->dtype, t->ndim, t->dims);
     if (a && t->blob) a->blob = pare_blob_ref(t->blob);
     return a;

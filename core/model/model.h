@@ -26,17 +26,32 @@ typedef struct pare_bytes {
 } pare_bytes;
 
 /* ---- blobs: immutable while shared ---- */
+typedef struct pare_blob_maker pare_blob_maker;
 typedef struct pare_blob {
     uint32_t refs;  /* atomic; use the functions */
     uint32_t owned; /* data was allocated by pare_try_alloc */
     unsigned char *data;
     uint64_t len;
-    pare_map_file *file; /* where data points into, when not owned */
+    pare_map_file *file;          /* where data points into, when not owned */
+    const pare_blob_maker *maker; /* NULL: none. Else the contents are still to be made, and data is NULL */
 } pare_blob;
 pare_blob *pare_blob_new(uint64_t len); /* contents undefined; NULL: no memory */
 pare_blob *pare_blob_of_file(pare_map_file *file, uint64_t offset, uint64_t len); /* takes a reference to file */
 pare_blob *pare_blob_ref(pare_blob *b);
 void pare_blob_unref(pare_blob *b); /* NULL is fine */
+
+/* Contents that are computed when they are asked for: what a pass derives from a large weight need not lie beside it.
+ * make fills len bytes; drop frees what it needs (once, after which make is not called). Never written to files. */
+struct pare_blob_maker {
+    void (*make)(const void *ctx, unsigned char *to);
+    void (*drop)(void *ctx);
+    void *ctx;
+};
+pare_blob *pare_blob_made(uint64_t len, pare_blob_maker maker);
+/* A copy of the contents, made for this once where they are made: nothing is kept. Pages of a mapped file that were
+ * read for it may leave memory. */
+void pare_blob_copy(const pare_blob *b, unsigned char *to);
+void pare_blob_done(const pare_blob *b); /* whoever reads the file's pages next reads them from the disk's cache */
 
 /* ---- tensors ---- */
 typedef enum { PARE_OWNER_INITIALIZER, PARE_OWNER_ATTRIBUTE } pare_owner;

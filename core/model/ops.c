@@ -1,12 +1,13 @@
 /* model/ops.c - the table of ops and looking one up. A new op is one row here, in the order of strcmp. See ops.h. */
 #include "model/ops_rules.h"
 
+#include <pare/grad_ops.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define IN(i) (1u << (i))
 #define OP(op, infer, macs, weights, numbers)                                                                          \
-    { "", op, infer, macs, weights, numbers }
+    { "", op, infer, macs, weights, numbers, 0, NULL, NULL }
 
 /* clang-format off */
 static const pare_op table[] = {
@@ -22,6 +23,7 @@ static const pare_op table[] = {
     OP("Asinh", pare_rule_same, NULL, 0, NULL),
     OP("Atan", pare_rule_same, NULL, 0, NULL),
     OP("Atanh", pare_rule_same, NULL, 0, NULL),
+    OP("Attention", pare_rule_attention, pare_macs_attention, 0, NULL),
     OP("AveragePool", pare_rule_pool, NULL, 0, NULL),
     OP("BatchNormalization", pare_rule_batch_norm, NULL, 0, NULL),
     OP("Bernoulli", pare_rule_fill_like, NULL, 0, NULL),
@@ -49,6 +51,7 @@ static const pare_op table[] = {
     OP("Div", pare_rule_nary, NULL, 0, pare_numbers_binary),
     OP("Dropout", pare_rule_dropout, NULL, 0, NULL),
     OP("DynamicQuantizeLinear", pare_rule_dynamic_quantize, NULL, 0, NULL),
+    OP("Einsum", pare_rule_einsum, NULL, 0, NULL),
     OP("Elu", pare_rule_same, NULL, 0, NULL),
     OP("Equal", pare_rule_compare, NULL, 0, pare_numbers_binary),
     OP("Erf", pare_rule_same, NULL, 0, NULL),
@@ -97,6 +100,7 @@ static const pare_op table[] = {
     OP("Mod", pare_rule_nary, NULL, 0, NULL),
     OP("Mul", pare_rule_nary, NULL, 0, pare_numbers_binary),
     OP("Neg", pare_rule_same, NULL, 0, pare_numbers_neg),
+    OP("NegativeLogLikelihoodLoss", pare_rule_loss, NULL, 0, NULL),
     OP("NonZero", pare_rule_nonzero, NULL, 0, NULL),
     OP("Not", pare_rule_same_bool, NULL, 0, NULL),
     OP("OneHot", pare_rule_one_hot, NULL, 0, NULL),
@@ -143,6 +147,7 @@ static const pare_op table[] = {
     OP("Size", pare_rule_size, NULL, 0, pare_numbers_size),
     OP("Slice", pare_rule_slice, NULL, 0, pare_numbers_slice),
     OP("Softmax", pare_rule_same, NULL, 0, NULL),
+    OP("SoftmaxCrossEntropyLoss", pare_rule_loss, NULL, 0, NULL),
     OP("Softplus", pare_rule_same, NULL, 0, NULL),
     OP("Softsign", pare_rule_same, NULL, 0, NULL),
     OP("SpaceToDepth", pare_rule_space_to_depth, NULL, 0, NULL),
@@ -174,7 +179,13 @@ static int compare(const void *key, const void *row) {
 
 const pare_op *pare_op_find(const char *domain, const char *op_type) {
     pare_op key = {.domain = domain, .op_type = op_type};
+    if (strcmp(domain, PARE_GRAD_DOMAIN) == 0) return pare_op_grad_find(op_type);
     return bsearch(&key, table, sizeof table / sizeof *table, sizeof *table, compare);
+}
+
+int32_t pare_op_over(const pare_op *op, uint32_t out) {
+    if (!op || !op->over || out >= strlen(op->over) || op->over[out] == '.') return -1;
+    return op->over[out] - '0';
 }
 
 const pare_op *pare_op_all(size_t *n) {

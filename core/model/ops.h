@@ -31,7 +31,15 @@ typedef struct pare_op {
     uint32_t weights;
     /* Passes on what is known of the numbers in a small integer tensor (a Reshape target, say). NULL: nothing. */
     void (*values)(pare_infer_ctx *c);
+    /* ai.pare.grad: bit i: only the dims of input i are looked at. */
+    uint32_t dims_only;
+    /* ai.pare.grad: a character an output, the digit of the input that it is the new content of, else '.'. NULL: none. */
+    const char *over;
+    const char *like; /* ops_grad.c's: where each output's dims come from */
 } pare_op;
+
+/* The input that output `out` of this op writes over, -1: none. */
+int32_t pare_op_over(const pare_op *op, uint32_t out);
 
 const pare_op *pare_op_find(const char *domain, const char *op_type); /* NULL: not in the table */
 const pare_op *pare_op_all(size_t *n);                                /* sorted by domain, then op_type */

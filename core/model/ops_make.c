@@ -78,18 +78,31 @@ pare_status pare_rule_constant_of_shape(pare_infer_ctx *c) {
     return PARE_OK;
 }
 
+/* A constant of one double or int16. */
+static bool other_number(pare_infer_ctx *c, uint32_t i, double *out) {
+    pare_tensor *t = pare_infer_tensor(c, i);
+    const void *data = NULL;
+    if (!t || t->count != 1 || (t->dtype != PARE_DOUBLE && t->dtype != PARE_INT16)) return false;
+    if (pare_tensor_read(t, NULL, &data) || !data) return false;
+    *out = t->dtype == PARE_DOUBLE ? *(const double *)data : *(const int16_t *)data;
+    return true;
+}
+
 /* Range(start, limit, delta): constants, or a length that isn't known. */
 pare_status pare_rule_range(pare_infer_ctx *c) {
     pare_dim n = pare_dim_of(-1);
     const int64_t *v[3];
     const float *f[3];
     size_t len;
-    bool ints = true, floats = true;
+    bool ints = true, floats = true, others = true;
+    double x[3];
     for (uint32_t i = 0; i < 3; i++) {
+        others = others && other_number(c, i, &x[i]);
         ints = ints && pare_infer_const_ints(c, i, &v[i], &len) && len == 1;
         floats = floats && pare_infer_const_floats(c, i, &f[i], &len) && len == 1;
     }
-    if ((ints && !v[2][0]) || (floats && f[2][0] == 0.0f)) return pare_infer_fail(c, "model.shape", "delta is 0");
+    if ((ints && !v[2][0]) || (floats && f[2][0] == 0.0f) || (others && x[2] == 0))
+        return pare_infer_fail(c, "model.shape", "delta is 0");
     double steps = -1;
     int64_t span;
     if (ints && !__builtin_sub_overflow(v[1][0], v[0][0], &span)) {
@@ -98,8 +111,8 @@ pare_status pare_rule_range(pare_infer_ctx *c) {
             n = pare_dim_of(0);
         else if (d != INT64_MIN && span != INT64_MIN)
             n = pare_dim_of(span / d + (span % d != 0));
-    } else if (floats) {
-        steps = (double)(f[1][0] - f[0][0]) / (double)f[2][0];
+    } else if (floats || others) {
+        steps = floats ? (double)(f[1][0] - f[0][0]) / (double)f[2][0] : (x[1] - x[0]) / x[2];
         if (steps <= 0) n = pare_dim_of(0);
         if (steps > 0 && steps < 9e15) n = pare_dim_of((int64_t)steps + ((double)(int64_t)steps < steps));
     }

@@ -81,6 +81,31 @@ pare_status pare_rule_matmul(pare_infer_ctx *c) { return matmul_like(c, 1, pare_
 pare_status pare_rule_matmul_integer(pare_infer_ctx *c) { return matmul_like(c, 1, PARE_INT32); }
 pare_status pare_rule_qlinear_matmul(pare_infer_ctx *c) { return matmul_like(c, 3, pare_infer_dtype(c, 7)); }
 
+/* ---- attention ---- */
+
+/* Attention(Q, K, V, …) -> Y; of (batch, heads, length, size), or (batch, length, heads * size) with q_num_heads and
+ * kv_num_heads. present_key and present_value hold the past, too: their length isn't worked out. */
+pare_status pare_rule_attention(pare_infer_ctx *c) {
+    pare_shape q, v;
+    pare_infer_in(c, 0, &q);
+    pare_infer_in(c, 2, &v);
+    for (uint32_t i = 0; i < c->node->n_out; i++) pare_infer_out_unknown(c, i, i == 2 ? v.dtype : q.dtype);
+    if (q.ndim < 0 || v.ndim < 0) return PARE_OK;
+    if (q.ndim != v.ndim || (q.ndim != 3 && q.ndim != 4))
+        return pare_infer_fail(c, "model.shape", "Q is %s and V is %s, both must have 3 dims or both 4",
+                               pare_shape_text(c, &q), pare_shape_text(c, &v));
+    int64_t q_heads = pare_node_attr_int(c->node, "q_num_heads", 0),
+            heads = pare_node_attr_int(c->node, "kv_num_heads", 0);
+    pare_dim last = v.d[v.ndim - 1];
+    if (q.ndim == 3)
+        last = pare_dim_known(last) && heads > 0 && q_heads > 0
+                   ? pare_dim_mul(pare_dim_of(last.value / heads), pare_dim_of(q_heads))
+                   : pare_dim_of(-1);
+    q.d[q.ndim - 1] = last;
+    pare_infer_out_shape(c, 0, q.dtype, &q);
+    return PARE_OK;
+}
+
 /* ---- recurrent layers ---- */
 
 static int64_t gates_of(const pare_node *n) {
@@ -148,6 +173,19 @@ static int64_t macs_matmul(const pare_model *m, const pare_node *n, uint32_t ib)
 }
 int64_t pare_macs_matmul(const pare_model *m, const pare_node *n) { return macs_matmul(m, n, 1); }
 int64_t pare_macs_qlinear_matmul(const pare_model *m, const pare_node *n) { return macs_matmul(m, n, 3); }
+
+/* Both products, of all heads; keys of the past aren't counted. */
+int64_t pare_macs_attention(const pare_model *m, const pare_node *n) {
+    const pare_value *q = value_in(m, n, 0), *k = value_in(m, n, 1);
+    const pare_value *y = n->n_out ? pare_model_value(m, n->out[0]) : NULL;
+    if (!q || !k || !y || q->ndim < 3 || k->ndim != q->ndim || y->ndim != q->ndim) return -1;
+    int32_t last = q->ndim - 1;
+    int64_t of_q = pare_macs_dim(m, q, last), of_y = pare_macs_dim(m, y, last), sum;
+    if (of_q < 0 || of_y < 0 || __builtin_add_overflow(of_q, of_y, &sum)) return -1;
+    int64_t r = pare_macs_mul(pare_macs_dim(m, k, last - 1), sum);
+    for (int32_t i = 0; i < last; i++) r = pare_macs_mul(r, pare_macs_dim(m, q, i));
+    return r;
+}
 
 int64_t pare_macs_rnn(const pare_model *m, const pare_node *n) {
     const pare_value *x = value_in(m, n, 0), *w = value_in(m, n, 1), *r = value_in(m, n, 2);

@@ -85,20 +85,22 @@ bool pare_shape_grow(pare_shape *s, pare_dim d); /* appends; false: rank above P
 int64_t pare_macs_dim(const pare_model *m, const pare_value *v, int32_t i);
 int64_t pare_macs_mul(int64_t a, int64_t b); /* -1 where one is, or on overflow */
 
+const pare_op *pare_op_grad_find(const char *op_type); /* ops_grad.c: a row of ai.pare.grad, NULL: none */
+
 /* ---- the rules ---- */
 /* clang-format off */
 #define PARE_RULES(X)                                                                                                  \
     X(same) X(same_bool) X(dropout) X(cast) X(cast_like) X(compare) X(nary) X(where) X(batch_norm) X(layer_norm)       \
     X(instance_norm) X(conv) X(conv_transpose) X(conv_integer) X(qlinear_conv) X(pool) X(global_pool) X(gemm)          \
-    X(matmul) X(matmul_integer) X(qlinear_matmul) X(rnn) X(flatten) X(reshape) X(transpose) X(squeeze) X(unsqueeze)    \
+    X(attention) X(matmul) X(matmul_integer) X(qlinear_matmul) X(rnn) X(flatten) X(reshape) X(transpose) X(squeeze) X(unsqueeze)    \
     X(expand) X(tile) X(depth_to_space) X(space_to_depth) X(concat) X(split) X(slice) X(gather) X(gather_elements)     \
-    X(gather_nd) X(pad) X(resize) X(upsample) X(reduce) X(arg_reduce) X(topk) X(one_hot) X(nonzero) X(shape) X(size)   \
-    X(constant) X(constant_of_shape) X(range) X(fill) X(fill_like) X(quantize) X(dequantize) X(dynamic_quantize)
+    X(gather_nd) X(einsum) X(pad) X(resize) X(upsample) X(reduce) X(arg_reduce) X(topk) X(one_hot) X(nonzero) X(shape) X(size)   \
+    X(constant) X(constant_of_shape) X(range) X(fill) X(fill_like) X(quantize) X(dequantize) X(dynamic_quantize) X(loss)
 #define PARE_RULE_DECLARE_(name) pare_status pare_rule_##name(pare_infer_ctx *c);
 PARE_RULES(PARE_RULE_DECLARE_)
 #undef PARE_RULE_DECLARE_
 
-#define PARE_MACS(X) X(conv) X(conv_transpose) X(qlinear_conv) X(gemm) X(matmul) X(qlinear_matmul) X(rnn)
+#define PARE_MACS(X) X(attention) X(conv) X(conv_transpose) X(qlinear_conv) X(gemm) X(matmul) X(qlinear_matmul) X(rnn)
 #define PARE_MACS_DECLARE_(name) int64_t pare_macs_##name(const pare_model *m, const pare_node *n);
 PARE_MACS(PARE_MACS_DECLARE_)
 #undef PARE_MACS_DECLARE_

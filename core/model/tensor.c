@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64, HUGE_MIN = 4 << 20 };
+enum { ALIGN = 64, HUGE_MIN = 4 << 20, DONE_MIN = 1 << 16 };
 
 /* ---- blobs ---- */
 
@@ -29,8 +29,37 @@ pare_blob *pare_blob_ref(pare_blob *b) {
     return b;
 }
 
+static void drop_maker(pare_blob *b) {
+    if (!b->maker) return;
+    pare_blob_maker m = *b->maker;
+    free((void *)(uintptr_t)b->maker);
+    b->maker = NULL;
+    m.drop(m.ctx);
+}
+
+pare_blob *pare_blob_made(uint64_t len, pare_blob_maker maker) {
+    pare_blob *b = pare_xcalloc(1, sizeof *b);
+    pare_blob_maker *own = pare_xmalloc(sizeof *own);
+    *own = maker;
+    *b = (pare_blob){.refs = 1, .owned = 1, .len = len, .maker = own};
+    return b;
+}
+
+void pare_blob_done(const pare_blob *b) {
+    if (b->file && b->len >= DONE_MIN) pare_map_file_done(b->file, (uint64_t)(b->data - b->file->data), b->len);
+}
+
+void pare_blob_copy(const pare_blob *b, unsigned char *to) {
+    if (b->maker)
+        b->maker->make(b->maker->ctx, to);
+    else if (b->len)
+        memcpy(to, b->data, (size_t)b->len);
+    pare_blob_done(b);
+}
+
 void pare_blob_unref(pare_blob *b) {
     if (!b || __atomic_sub_fetch(&b->refs, 1, __ATOMIC_ACQ_REL)) return;
+    drop_maker(b);
     if (b->owned) free(b->data);
     pare_map_file_unref(b->file);
     free(b);
@@ -74,9 +103,7 @@ static pare_status no_memory(pare_diags *d, const pare_tensor *t) {
 static pare_status replace_blob(pare_tensor *t, pare_diags *d, bool keep) {
     pare_blob *b = pare_blob_new(t->blob->len);
     if (!b) return no_memory(d, t);
-    if (keep) memcpy(b->data, t->blob->data, (size_t)b->len);
-    if (keep && t->blob->file && b->len >= 1 << 20) /* the file's pages were read once and may go */
-        pare_map_file_done(t->blob->file, (uint64_t)(t->blob->data - t->blob->file->data), b->len);
+    if (keep) pare_blob_copy(t->blob, b->data); /* a file's pages were read once and may go */
     pare_blob_unref(t->blob);
     t->blob = b;
     return PARE_OK;
@@ -85,7 +112,7 @@ static pare_status replace_blob(pare_tensor *t, pare_diags *d, bool keep) {
 pare_status pare_tensor_read(pare_tensor *t, pare_diags *d, const void **data) {
     *data = NULL;
     if (!t->blob) return PARE_OK;
-    if ((uintptr_t)t->blob->data % ALIGN) {
+    if (t->blob->maker || (uintptr_t)t->blob->data % ALIGN) {
         pare_status st = replace_blob(t, d, true);
         if (st) return st;
     }
@@ -96,7 +123,7 @@ pare_status pare_tensor_read(pare_tensor *t, pare_diags *d, const void **data) {
 static pare_status tensor_write(pare_tensor *t, pare_diags *d, void **data, bool keep) {
     *data = NULL;
     if (!t->blob) return PARE_OK;
-    if (!t->blob->owned || __atomic_load_n(&t->blob->refs, __ATOMIC_ACQUIRE) > 1) {
+    if (!t->blob->owned || t->blob->maker || __atomic_load_n(&t->blob->refs, __ATOMIC_ACQUIRE) > 1) {
         pare_status st = replace_blob(t, d, keep);
         if (st) return st;
     }
@@ -176,10 +203,14 @@ static void count_block(void *ctx, uint64_t block) {
 }
 
 pare_status pare_tensor_nonzero(pare_tensor *t, pare_diags *d, uint64_t *out) {
-    (void)d;
     if (t->dtype == PARE_STRING || !t->blob) {
         *out = t->count;
         return PARE_OK;
+    }
+    if (t->blob->maker) {
+        const void *made;
+        pare_status st = pare_tensor_read(t, d, &made);
+        if (st) return st;
     }
     uint64_t blocks = (t->count + BLOCK - 1) / BLOCK, total = 0;
     counter c = {t->blob->data, t->dtype, pare_dtype_bits(t->dtype), t->count, pare_xcalloc(blocks, sizeof *c.sums)};

@@ -22,11 +22,13 @@ static double log_sum_exp(const float *x, uint64_t n) {
     return top + log(sum);
 }
 
-/* The first of the largest. */
+/* The first of the largest; n where one is NaN. */
 static uint64_t arg_max(const float *x, uint64_t n) {
     uint64_t at = 0;
-    for (uint64_t i = 1; i < n; i++)
+    for (uint64_t i = 0; i < n; i++) {
+        if (isnan(x[i])) return n;
         if (x[i] > x[at]) at = i;
+    }
     return at;
 }
 
@@ -49,10 +51,14 @@ static void add_against(pare_tally *t, const float *x, const float *base, uint64
     double lx = log_sum_exp(x, k), lb = log_sum_exp(base, k);
     uint64_t mine = arg_max(x, k), theirs = arg_max(base, k);
     t->compared++;
-    t->agree += mine == theirs;
+    t->agree += mine == theirs && mine < k;
     if (label >= 0) {
         t->only_a += theirs == (uint64_t)label && mine != (uint64_t)label;
         t->only_b += mine == (uint64_t)label && theirs != (uint64_t)label;
+    }
+    if (mine == k || theirs == k) {
+        t->kl = t->noise = t->max_abs_diff = NAN;
+        return;
     }
     for (uint64_t i = 0; i < k; i++) {
         double p = exp(base[i] - lb), diff = (double)x[i] - base[i];
@@ -70,16 +76,20 @@ void pare_tally_add(pare_tally *t, const float *logits, uint64_t n, uint64_t k, 
     for (uint64_t i = 0; i < n; i++) {
         const float *x = logits + i * k;
         int64_t label = labels && labels[i] >= 0 && (uint64_t)labels[i] < k ? labels[i] : -1;
-        bool finite = true;
-        for (uint64_t j = 0; j < k; j++) finite = finite && isfinite(x[j]);
+        bool finite = true, nan = false;
+        for (uint64_t j = 0; j < k; j++) {
+            finite = finite && isfinite(x[j]);
+            nan = nan || isnan(x[j]);
+        }
         t->samples++;
         t->not_finite += !finite;
+        t->nan += nan;
         if (label >= 0) {
             bool right = arg_max(x, k) == (uint64_t)label;
             t->labelled++;
-            t->loss += log_sum_exp(x, k) - x[label];
+            t->loss += nan ? NAN : log_sum_exp(x, k) - x[label];
             t->correct += right;
-            t->top5 += in_top5(x, k, (uint64_t)label);
+            t->top5 += !nan && in_top5(x, k, (uint64_t)label);
             t->class_total[label]++;
             t->class_correct[label] += right;
         }
@@ -97,7 +107,27 @@ double pare_tally_kl(const pare_tally *t) { return share(t->kl, t->compared); }
 
 double pare_tally_sqnr_db(const pare_tally *t) {
     if (!t->compared) return NAN;
-    return t->noise > 0 ? 10 * log10(t->signal / t->noise) : INFINITY;
+    return t->noise == 0 ? INFINITY : 10 * log10(t->signal / t->noise);
+}
+
+void pare_count_not_finite(const pare_array *a, uint64_t *nan, uint64_t *infinite) {
+    const void *data = pare_array_data(a);
+    *nan = *infinite = 0;
+    for (uint64_t i = 0; i < a->count; i++) {
+        double x = 0;
+        if (a->dtype == PARE_FLOAT) {
+            x = ((const float *)data)[i];
+        } else if (a->dtype == PARE_DOUBLE) {
+            x = ((const double *)data)[i];
+        } else if (a->dtype == PARE_FLOAT16 || a->dtype == PARE_BFLOAT16) {
+            uint16_t bits = ((const uint16_t *)data)[i], top = a->dtype == PARE_FLOAT16 ? 0x7c00 : 0x7f80;
+            x = (bits & top) != top ? 0 : bits & 0x7fff & ~top ? NAN : INFINITY;
+        } else {
+            return;
+        }
+        *nan += isnan(x);
+        *infinite += isinf(x) != 0;
+    }
 }
 
 double pare_tally_mcnemar(const pare_tally *t) {
@@ -108,53 +138,4 @@ double pare_tally_mcnemar(const pare_tally *t) {
     for (uint64_t i = 0; i <= k; i++)
         p += exp(lgamma((double)n + 1) - lgamma((double)i + 1) - lgamma((double)(n - i) + 1) - (double)n * log(2));
     return 2 * p > 1 ? 1 : 2 * p;
-}
-
-/* ---- latency ---- */
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static pare_status run_once(pare_session *s, pare_array *const *in, pare_diags *d, double *seconds) {
-    size_t n = pare_session_n_outputs(s);
-    pare_array **out = pare_xcalloc(n, sizeof *out);
-    double start = pare_clock();
-    pare_status st = pare_cancelled() ? PARE_ECANCELLED : pare_session_run(s, in, d, out);
-    *seconds = pare_clock() - start;
-    for (size_t i = 0; i < n && !st; i++) pare_array_unref(out[i]);
-    free(out);
-    return st;
-}
-
-pare_status pare_latency_of(pare_session *const *sessions, pare_array *const *const *in, size_t n, uint64_t runs,
-                            pare_diags *d, pare_latency *out) {
-    enum { WARM = 3, LEAST = 10 };
-    static const double enough = 3.0; /* seconds */
-    typedef PARE_VEC(double) times;
-    times *t = pare_xcalloc(n, sizeof *t);
-    pare_status st = PARE_OK;
-    double begin = 0, seconds;
-    for (uint64_t round = 0; !st; round++) {
-        if (round == WARM) {
-            begin = pare_clock();
-            for (size_t i = 0; i < n; i++) pare_session_profile_reset(sessions[i]);
-        }
-        uint64_t done = round > WARM ? round - WARM : 0;
-        if (runs ? done >= runs : done >= LEAST && pare_clock() - begin > enough) break;
-        for (size_t i = 0; i < n && !st; i++) {
-            st = run_once(sessions[i], in[i], d, &seconds);
-            if (round >= WARM) pare_vec_push(&t[i], seconds);
-        }
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (!st) {
-            qsort(t[i].data, t[i].len, sizeof *t[i].data, by_value);
-            out[i] = (pare_latency){t[i].data[t[i].len / 2], t[i].data[(t[i].len * 95 + 99) / 100 - 1], t[i].len};
-        }
-        pare_vec_free(&t[i]);
-    }
-    free(t);
-    return st;
 }

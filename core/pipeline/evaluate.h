@@ -1,21 +1,23 @@
-/* pipeline/evaluate.h - what a model gets right and how fast it is: the metrics that need execution.
+/* pipeline/evaluate.h - what a model gets right: the metrics of outputs.
  *
- * Is: loss, accuracy, agreement and the like over a set, and latency. Is not: the sessions' making (plugin/compute.h),
- * the sets (data/data.h), the table (report.h). May use: base, model, engine, data, plugin.
+ * Is: loss, accuracy, agreement and the like, added up over a set. Is not: the running (score.h), latency (latency.h),
+ * the sets (data/data.h), the table (report.h). May use: base, model.
  */
 #ifndef PARE_PIPELINE_EVALUATE_H
 #define PARE_PIPELINE_EVALUATE_H
 
-#include "engine/session.h"
+#include "model/array.h"
 
-/* What is added up over a set, sample by sample; merged from several runs by adding. Logits are (N, K) f32. */
+/* What is added up over a set, sample by sample; merged from several runs by adding. Logits are (N, K) f32. A sample
+ * with a NaN among its logits has no first class: it is never right and agrees with nothing, and loss, KL and SQNR of a
+ * tally that holds one are NaN. Infinite logits count as numbers where they can. */
 typedef struct pare_tally {
     uint64_t samples, labelled;
     double loss; /* sum of cross-entropy, nats */
     uint64_t correct, top5;
     uint64_t classes;
     uint64_t *class_total, *class_correct; /* one a class; owned */
-    uint64_t not_finite;                   /* samples with a NaN or infinite logit */
+    uint64_t not_finite, nan;              /* samples with a NaN or infinite logit; with a NaN */
     /* against the baseline's logits on the same samples */
     uint64_t compared, agree; /* the same class comes first */
     uint64_t only_a, only_b;  /* correct by the baseline alone, by this model alone: McNemar's b and c */
@@ -35,16 +37,11 @@ double pare_tally_top5(const pare_tally *t);
 double pare_tally_agreement(const pare_tally *t);
 double pare_tally_kl(const pare_tally *t);
 double pare_tally_sqnr_db(const pare_tally *t); /* infinite where nothing differs */
+/* How many of an array's values are NaN, how many infinite: floats of 16, 32 and 64 bits, else none. */
+void pare_count_not_finite(const pare_array *a, uint64_t *nan, uint64_t *infinite);
+
 /* Two-sided p of McNemar's test (exact binomial) that both models are right equally often; NaN without labels. */
 double pare_tally_mcnemar(const pare_tally *t);
-
-/* Latency of sessions, taken in turn so that their ratio is fair: seconds, sorted. */
-typedef struct pare_latency {
-    double p50, p95;
-    uint64_t runs;
-} pare_latency;
-/* in[i]: session i's inputs. Warm-up of 3; then `runs` each (0: three seconds' worth in all, at least 10 each). */
-pare_status pare_latency_of(pare_session *const *sessions, pare_array *const *const *in, size_t n, uint64_t runs,
-                            pare_diags *d, pare_latency *out);
+#define PARE_MCNEMAR_NOISE 0.05 /* a difference whose p is not below it can't be told from noise */
 
 #endif

@@ -8,7 +8,27 @@
 
 pare_metrics pare_metrics_none(void) {
     const int64_t n = PARE_NOT_MEASURED;
-    return (pare_metrics){n, n, n, n, n, n, n, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
+    return (pare_metrics){.bytes = n,
+                          .gzip_bytes = n,
+                          .packed_bytes = n,
+                          .parameters = n,
+                          .nonzero = n,
+                          .macs = n,
+                          .macs_effective = n,
+                          .not_finite = n,
+                          .loss = NAN,
+                          .accuracy = NAN,
+                          .top5 = NAN,
+                          .agreement = NAN,
+                          .sqnr_db = NAN,
+                          .kl = NAN,
+                          .mcnemar_p = NAN,
+                          .latency_p50_ms = NAN,
+                          .latency_p95_ms = NAN,
+                          .images_per_s = NAN,
+                          .latency_ratio = NAN,
+                          .latency_ratio_low = NAN,
+                          .latency_ratio_high = NAN};
 }
 
 pare_status pare_metrics_counts(pare_model *m, pare_diags *d, pare_metrics *out) {
@@ -89,8 +109,12 @@ json_t *pare_metrics_json(const pare_metrics *m) {
                 {"latency_p50_ms", m->latency_p50_ms},
                 {"latency_p95_ms", m->latency_p95_ms},
                 {"latency_ratio", m->latency_ratio},
+                {"latency_ratio_low", m->latency_ratio_low},
+                {"latency_ratio_high", m->latency_ratio_high},
                 {"images_per_s", m->images_per_s}};
     for (size_t i = 0; i < sizeof real / sizeof *real; i++)
         json_object_set_new(j, real[i].key, isfinite(real[i].value) ? json_real(real[i].value) : json_null());
+    json_object_set_new(j, "not_finite", pare_json_count(m->not_finite));
+    json_object_set_new(j, "classes", m->classes ? json_incref(m->classes) : json_null());
     return j;
 }

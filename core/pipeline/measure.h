@@ -18,9 +18,11 @@ typedef struct pare_metrics {
     int64_t macs, macs_effective;
     /* by execution; NaN where not measured */
     double loss, accuracy, top5, agreement, sqnr_db, kl;
-    double latency_p50_ms, latency_p95_ms, latency_ratio,
-        images_per_s; /* ratio: to the baseline's p50, in turn with it */
-    double mcnemar_p;
+    double mcnemar_p; /* of the accuracy, against the baseline's */
+    double latency_p50_ms, latency_p95_ms, images_per_s;
+    double latency_ratio, latency_ratio_low, latency_ratio_high; /* to the baseline's p50, in turn with it; 95 % */
+    int64_t not_finite;                                          /* samples with a NaN or infinite output */
+    json_t *classes; /* [{class, samples, accuracy}], owned by who keeps the metrics; NULL: not measured */
 } pare_metrics;
 
 pare_metrics pare_metrics_none(void);

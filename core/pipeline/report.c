@@ -1,6 +1,9 @@
 /* pipeline/report.c - see report.h. */
 #include "pipeline/report.h"
 
+#include "pipeline/evaluate.h"
+#include "pipeline/latency.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +18,12 @@ pare_report *pare_report_new(const pare_pipeline *p) {
 
 void pare_report_free(pare_report *r) {
     if (!r) return;
-    for (size_t i = 0; i < r->steps.len; i++) json_decref(r->steps.data[i].notes);
+    for (size_t i = 0; i < r->pipeline->n_models; i++) json_decref(r->input[i].classes);
+    for (size_t i = 0; i < r->steps.len; i++) {
+        json_decref(r->steps.data[i].notes);
+        json_decref(r->steps.data[i].metrics.classes);
+    }
+    free(r->latency.engine);
     for (size_t i = 0; i < r->outputs.len; i++) free(r->outputs.data[i].path);
     pare_vec_free(&r->steps);
     pare_vec_free(&r->outputs);
@@ -35,6 +43,13 @@ const pare_metrics *pare_report_baseline(const pare_report *r) {
 }
 
 /* ---- report.json ---- */
+
+static json_t *latency_json(const pare_report_latency *l) {
+    if (!l->runs) return json_null();
+    return json_pack("{s:I, s:I, s:I, s:s, s:o, s:o, s:s}", "batch", (json_int_t)l->batch, "threads",
+                     (json_int_t)l->threads, "runs", (json_int_t)l->runs, "device", l->device, "engine",
+                     pare_json_str(l->engine), "cpu", pare_json_str(pare_cpu_model()), "set", "noise");
+}
 
 json_t *pare_report_json(const pare_report *r) {
     const pare_pipeline *p = r->pipeline;
@@ -70,6 +85,11 @@ json_t *pare_report_json(const pare_report *r) {
                                                  "bytes", (json_int_t)o->bytes));
     }
     json_object_set_new(j, "outputs", outputs);
+    json_object_set_new(j, "measured_on",
+                        r->set
+                            ? json_pack("{s:o, s:I}", "set", pare_json_str(r->set), "samples", (json_int_t)r->samples)
+                            : json_null());
+    json_object_set_new(j, "latency", latency_json(&r->latency));
     json_object_set_new(j, "seconds", json_real(round(r->seconds * 1e6) / 1e6));
     json_object_set_new(j, "pare", json_string(PARE_VERSION));
     return j;
@@ -110,6 +130,7 @@ static void cell_packed(pare_table *t, const row *r) { cell_bytes(t, r->mx->pack
 static void cell_parameters(pare_table *t, const row *r) { pare_table_cell_count(t, r->mx->parameters, "-"); }
 static void cell_nonzero(pare_table *t, const row *r) { pare_table_cell_count(t, r->mx->nonzero, "-"); }
 static void cell_macs(pare_table *t, const row *r) { pare_table_cell_count(t, r->mx->macs, "-"); }
+static void cell_macs_effective(pare_table *t, const row *r) { pare_table_cell_count(t, r->mx->macs_effective, "-"); }
 
 static void cell_zeros(pare_table *t, const row *r) {
     if (r->mx->parameters > 0)
@@ -125,7 +146,13 @@ static void cell_real(pare_table *t, const char *format, double x) {
 }
 
 static void cell_loss(pare_table *t, const row *r) { cell_real(t, "%.4f", r->mx->loss); }
-static void cell_accuracy(pare_table *t, const row *r) { cell_real(t, "%.2f %%", 100 * r->mx->accuracy); }
+static void cell_accuracy(pare_table *t, const row *r) {
+    double p = r->mx->mcnemar_p;
+    if (isfinite(p))
+        pare_table_cell(t, "%.2f %% (%s)", 100 * r->mx->accuracy, p < PARE_MCNEMAR_NOISE ? "differs" : "noise");
+    else
+        cell_real(t, "%.2f %%", 100 * r->mx->accuracy);
+}
 static void cell_top5(pare_table *t, const row *r) { cell_real(t, "%.2f %%", 100 * r->mx->top5); }
 static void cell_agreement(pare_table *t, const row *r) { cell_real(t, "%.2f %%", 100 * r->mx->agreement); }
 static void cell_kl(pare_table *t, const row *r) { cell_real(t, "%.4f", r->mx->kl); }
@@ -139,13 +166,20 @@ static void cell_sqnr(pare_table *t, const row *r) {
 }
 
 static void cell_latency(pare_table *t, const row *r) {
-    if (isfinite(r->mx->latency_ratio))
-        pare_table_cell(t, "%.2f ms (%.2fx)", r->mx->latency_p50_ms, r->mx->latency_ratio);
+    const pare_metrics *m = r->mx;
+    pare_latency_ratio ratio = {m->latency_ratio, m->latency_ratio_low, m->latency_ratio_high};
+    if (isfinite(ratio.ratio))
+        pare_table_cell(t, "%.2f ms (%.2fx%s)", m->latency_p50_ms, ratio.ratio,
+                        pare_latency_in_noise(ratio) ? ", noise" : "");
     else
-        cell_real(t, "%.2f ms", r->mx->latency_p50_ms);
+        cell_real(t, "%.2f ms", m->latency_p50_ms);
 }
 
-/* metric: the column is there when the report asks for it; 0: always. */
+static void cell_p95(pare_table *t, const row *r) { cell_real(t, "%.2f ms", r->mx->latency_p95_ms); }
+
+/* metric: the column is there when the report asks for it; 0: always. Those of PARE_BY_RUNNING make a table of their
+ * own. */
+#define PARE_BY_RUNNING (PARE_METRICS_DATA | PARE_METRICS_TIME)
 static const struct {
     const char *head;
     void (*cell)(pare_table *t, const row *r);
@@ -160,69 +194,107 @@ static const struct {
     {">non-zero", cell_nonzero, 0},
     {">zeros", cell_zeros, 0},
     {">MACs", cell_macs, PARE_METRIC_MACS},
+    {">effective", cell_macs_effective, PARE_METRIC_MACS},
     {">loss", cell_loss, PARE_METRIC_LOSS},
     {">accuracy", cell_accuracy, PARE_METRIC_ACCURACY},
     {">top 5", cell_top5, PARE_METRIC_TOP5},
     {">agreement", cell_agreement, PARE_METRIC_AGREEMENT},
     {">SQNR", cell_sqnr, PARE_METRIC_SQNR},
     {">KL", cell_kl, PARE_METRIC_KL},
-    {">latency", cell_latency, PARE_METRIC_LATENCY},
+    {">latency p50", cell_latency, PARE_METRIC_LATENCY},
+    {">p95", cell_p95, PARE_METRIC_LATENCY},
     {">images/s", cell_images, PARE_METRIC_IMAGES_PER_S},
 };
 enum { N_COLUMNS = sizeof columns / sizeof *columns };
 
-static bool shown(const pare_report *r, size_t i) {
+static bool shown(const pare_report *r, size_t i, bool running) {
+    if (i == 0) return true;
+    if (running != ((columns[i].metric & PARE_BY_RUNNING) != 0)) return false;
     return !columns[i].metric || (r->pipeline->report.metrics & columns[i].metric);
 }
 
-static void add_row(pare_table *t, const pare_report *r, uint32_t model, const char *name, const char *use,
-                    const pare_metrics *m) {
+static void add_row(pare_table *t, const pare_report *r, bool running, uint32_t model, const char *name,
+                    const char *use, const pare_metrics *m) {
     pare_metrics none = pare_metrics_none();
     row x = {name, use, m, model == baseline_model(r->pipeline) ? pare_report_baseline(r) : &none};
     for (size_t i = 0; i < N_COLUMNS; i++)
-        if (shown(r, i)) columns[i].cell(t, &x);
+        if (shown(r, i, running)) columns[i].cell(t, &x);
 }
 
-void pare_report_print(const pare_report *r, const char *dir, FILE *out) {
+static void print_rows(const pare_report *r, bool running, FILE *out) {
     const pare_pipeline *p = r->pipeline;
     const char *heads[N_COLUMNS];
     size_t n = 0;
     for (size_t i = 0; i < N_COLUMNS; i++)
-        if (shown(r, i)) heads[n++] = columns[i].head;
+        if (shown(r, i, running)) heads[n++] = columns[i].head;
     pare_table *t = pare_table_new(heads, n);
     pare_table_rule(t);
     for (size_t i = 0; i < p->n_models; i++) {
         const pare_pipeline_model *m = &p->models[i];
         const char *use = m->zoo ? m->weights ? "(zoo, own weights)" : "(from the zoo)" : "(as it came in)";
-        add_row(t, r, (uint32_t)i, m->name, use, &r->input[i]);
+        add_row(t, r, running, (uint32_t)i, m->name, use, &r->input[i]);
     }
     for (size_t i = 0; i < r->steps.len; i++)
-        add_row(t, r, p->steps[i].model, r->steps.data[i].id, r->steps.data[i].use, &r->steps.data[i].metrics);
-    fprintf(out, "%s, seed %llu, %.2f s\n\n", p->name, (unsigned long long)p->seed, r->seconds);
+        add_row(t, r, running, p->steps[i].model, r->steps.data[i].id, r->steps.data[i].use, &r->steps.data[i].metrics);
     pare_table_print(t, 2, out);
     pare_table_free(t);
+}
+
+static void add_word(pare_sb *b, const char *word) { pare_sb_printf(b, "%s%s", b->len ? ", " : "", word); }
+
+/* Under what the numbers that execution gave hold, and what the words in brackets mean. */
+static void print_measured(const pare_report *r, FILE *out) {
+    const pare_pipeline *p = r->pipeline;
+    const char *base = p->report.baseline_name;
+    uint32_t w = p->report.metrics;
+    pare_sb b = {0}, n = {0};
+    if (w & PARE_METRIC_AGREEMENT) add_word(&b, "agreement");
+    if (w & PARE_METRIC_SQNR) add_word(&b, "SQNR");
+    if (w & PARE_METRIC_KL) add_word(&b, "KL");
+    if (r->set) {
+        pare_sb_count(&n, r->samples);
+        fprintf(out, "  On %s samples of %s", pare_sb_str(&n), r->set);
+        if (b.len) fprintf(out, "; %s: with %s's outputs", pare_sb_str(&b), base);
+        if ((w & PARE_METRIC_ACCURACY) && r->steps.len)
+            fprintf(out, "; accuracy in brackets: McNemar's test against %s", base);
+        fprintf(out, ".\n");
+    }
+    if (r->latency.runs) {
+        n.len = 0;
+        pare_sb_count(&n, r->latency.runs);
+        fprintf(out, "  Latency: batch %u of noise, %s runs each, in turn", r->latency.batch, pare_sb_str(&n));
+        if (r->steps.len) fprintf(out, "; in brackets the ratio of medians to %s's", base);
+        fprintf(out, ".\n  By %s, ", r->latency.engine);
+        if (!strstr(r->latency.engine, "thread")) fprintf(out, "%u threads, ", r->latency.threads);
+        fprintf(out, "on %s.\n", pare_cpu_model());
+    }
+    pare_sb_free(&b);
+    pare_sb_free(&n);
+}
+
+void pare_report_print(const pare_report *r, const char *dir, FILE *out) {
+    const pare_pipeline *p = r->pipeline;
+    fprintf(out, "%s, seed %llu, %.2f s\n\n", p->name, (unsigned long long)p->seed, r->seconds);
+    print_rows(r, false, out);
     if (r->steps.len)
         fprintf(out, "\n  Factors in brackets: how many times smaller than %s's file%s.\n", p->report.baseline_name,
                 p->report.gzip ? " (gzip against its gzip)" : "");
     bool packed = false;
     for (size_t i = 0; i < r->steps.len; i++) packed = packed || r->steps.data[i].metrics.packed_bytes >= 0;
-    if (p->report.metrics & PARE_METRICS_DATA)
-        fprintf(out, "  Measured on %s; agreement, SQNR and KL are against %s.\n",
-                p->report.on >= 0 ? p->data.sets[p->report.on].name : "?", p->report.baseline_name);
-    if (p->report.metrics & PARE_METRICS_TIME)
-        fprintf(out,
-                "  Latency: p50 at batch %u on %u threads by pare's engine on %s, in turn with %s (in brackets: its "
-                "share).\n",
-                p->report.latency.batch, p->report.latency.threads ? p->report.latency.threads : pare_threads(),
-                pare_cpu_model(), p->report.baseline_name);
     if (packed)
         fprintf(out, "  packed: an ordinary .onnx of that size; runtimes unfold it as they load it (same outputs).\n");
+    if (r->set || r->latency.runs) {
+        fputc('\n', out);
+        print_rows(r, true, out);
+        fputc('\n', out);
+        print_measured(r, out);
+    }
     pare_sb safe = {0};
     pare_sb_add_safe(&safe, dir, strlen(dir));
     fprintf(out, "\n  in %s/\n", pare_sb_str(&safe));
     pare_sb_free(&safe);
     const char *head[] = {"file", ">size", "sha256"};
-    t = pare_table_new(head, 3);
+    pare_table *t = pare_table_new(head, 3);
     for (size_t i = 0; i < r->outputs.len; i++) {
         pare_table_cell(t, "%s", r->outputs.data[i].path);
         cell_bytes(t, (int64_t)r->outputs.data[i].bytes, 0);

@@ -22,11 +22,22 @@ typedef struct pare_report_output {
     uint64_t bytes;
 } pare_report_output;
 
+/* Under what the latencies hold; runs 0: none was measured. */
+typedef struct pare_report_latency {
+    uint32_t batch, threads;
+    uint64_t runs;      /* of each model, after warm-up; the fewest */
+    const char *device; /* "cpu" */
+    char *engine;       /* what the backend says of itself; owned */
+} pare_report_latency;
+
 typedef struct pare_report {
     const pare_pipeline *pipeline;
     pare_metrics *input; /* one per pipeline model, as it came in */
     PARE_VEC(pare_report_step) steps;
     PARE_VEC(pare_report_output) outputs;
+    pare_report_latency latency;
+    const char *set;  /* that the metrics of outputs were measured on, borrowed; NULL: none was */
+    uint64_t samples; /* of it */
     double seconds;
 } pare_report;
 

@@ -2,6 +2,7 @@
 #include "pipeline/run.h"
 
 #include "base/random.h"
+#include "data/data.h"
 #include "pipeline/run_parts.h"
 #include "plugin/step.h"
 
@@ -90,7 +91,8 @@ static pare_status run_step(pare_run *r, size_t i) {
         pare_model_free(in->model);
         in->model = NULL;
     }
-    st = pare_metrics_counts(out->model, r->d, &rs.metrics);
+    st = pare_run_carry(r, ps->model, out->model);
+    if (!st) st = pare_metrics_counts(out->model, r->d, &rs.metrics);
     if (!st) {
         const char *folder = pare_arena_printf(&r->arena, "steps/%02zu-%s", i + 1, ps->id);
         bool gz =
@@ -164,6 +166,7 @@ static pare_status run_all(pare_run *r) {
     bool given = r->o->out != NULL;
     pare_status st = pare_run_dir_choose(given ? r->o->out : r->p->output.dir, !given, r->o->force, r->d, &r->dir);
     if (!st) st = pare_run_open_models(r);
+    if (!st) st = pare_run_score_prepare(r);
     if (!st) st = pare_run_dir_open(&r->dir, r->p->path, r->d);
     if (!st) pare_diags_set_log(r->d, r->dir.log);
     for (size_t i = 0; i < r->p->n_steps && !st; i++) st = run_step(r, i);
@@ -182,6 +185,7 @@ static pare_status run_all(pare_run *r) {
 
 static void clean_up(pare_run *r, pare_status st) {
     pare_run_hash_free(r);
+    pare_data_free(r->set);
     pare_diags_set_log(r->d, NULL);
     if (st && r->dir.work && r->step_done)
         pare_say(r->d, PARE_WARNING, "run.partial", "the steps that were finished lie in %s", r->dir.work);

@@ -32,6 +32,7 @@ typedef struct pare_run {
     uint64_t *seeds;         /* one a step */
     pare_run_hashes *hashes; /* NULL until the hashing starts */
     PARE_VEC(pare_lock_file) lock_in, lock_out;
+    struct pare_data *set; /* that the report measures on, once it is open */
     pare_arena arena;
     pare_run_dir dir;
     bool step_done;
@@ -57,10 +58,15 @@ void pare_run_hash_free(pare_run *r);
  * size where the report wants it. A model with external data has no .gz: its weights are not in that file. */
 pare_status pare_run_write_model(pare_run *r, pare_model *m, const char *rel, const char *gz, pare_metrics *mx,
                                  char *sha256);
+/* Has the model carry what models[i] goes through on its way in, where the pipeline says so: in its metadata. */
+pare_status pare_run_carry(pare_run *r, size_t i, pare_model *m);
 /* models[i]'s end result: model.onnx and what stands beside it, or models/NAME.onnx. */
 pare_status pare_run_write_final(pare_run *r, size_t i);
 
 /* ---- run_score.c ---- */
+/* What can be known of the report's set before the steps: that it opens, has labels where they are needed, and that the
+ * main model knows them all. */
+pare_status pare_run_score_prepare(pare_run *r);
 /* The metrics of report: that need execution, into the report's rows. After the models are written. */
 pare_status pare_run_score(pare_run *r);
 

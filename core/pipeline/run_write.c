@@ -2,6 +2,7 @@
 #include "base/gzip.h"
 #include "model/onnx.h"
 #include "model/pack.h"
+#include "pipeline/carry.h"
 #include "pipeline/run_parts.h"
 
 #include <inttypes.h>
@@ -28,6 +29,20 @@ static pare_status gz_open(pare_run *r, const char *gz, gz_out *out) {
         if (st) return st;
     }
     out->z = pare_gzip_new(out->file ? pare_file_out_sink(out->file) : (pare_sink){0}, r->d);
+    return PARE_OK;
+}
+
+pare_status pare_run_carry(pare_run *r, size_t i, pare_model *m) {
+    const pare_pipeline_model *pm = &r->p->models[i];
+    const pare_data_preprocess *given = pare_carry_given(r->p, pm);
+    if (!given && !r->p->data.n_sets) return PARE_OK;
+    pare_data_preprocess pre;
+    pare_status st = pare_carry_preprocess(given, m, pm->name, r->d, &pre, NULL);
+    if (st) return st;
+    pare_classes classes;
+    pare_classes_of_pipeline(r->p, &classes);
+    pare_carry_write(m, &pre, &classes);
+    pare_classes_free(&classes);
     return PARE_OK;
 }
 
@@ -134,7 +149,9 @@ pare_status pare_run_write_final(pare_run *r, size_t i) {
     } else { /* a copy, or a step's with external data: readers refuse data files that have several names */
         pare_metrics written = pare_metrics_none();
         const char *gz = main_model && r->p->output.gzip == PARE_ON ? "model.onnx.gz" : NULL;
-        st = pare_run_write_model(r, s->model, rel, gz, &written, s->sha256);
+        pare_run_hash_start(r); /* of what came in, before it carries anything */
+        st = pare_run_carry(r, i, s->model);
+        if (!st) st = pare_run_write_model(r, s->model, rel, gz, &written, s->sha256);
     }
     if (st) return st;
     add_output(r, rel, s->sha256);

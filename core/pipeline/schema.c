@@ -170,9 +170,9 @@ static json_t *set_schema(void) {
 
 static json_t *data_schema(void) {
     return json_pack("{s:s, s:{s:o}, s:{s:s, s:i}, s:o, s:s}", "type", "object", "properties", "preprocess",
-                     preprocess_schema("What samples go through before a model."), "propertyNames", "pattern",
-                     "^[A-Za-z0-9_][A-Za-z0-9_-]*$", "maxLength", 100, "additionalProperties", set_schema(),
-                     "description", "Sets of samples, each under a name.");
+                     preprocess_schema("What samples go through before a model; results carry it in their metadata."),
+                     "propertyNames", "pattern", "^[A-Za-z0-9_][A-Za-z0-9_-]*$", "maxLength", 100,
+                     "additionalProperties", set_schema(), "description", "Sets of samples, each under a name.");
 }
 
 static json_t *models_schema(void) {

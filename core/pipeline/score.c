@@ -10,22 +10,24 @@ enum { BATCH = 32 };
 
 /* ---- models ---- */
 
-/* The name of the value that holds the logits. */
-static const char *logits_name(const pare_model *m) {
+/* The value that holds the logits, or NULL. */
+static const pare_value *logits_of(const pare_model *m) {
     const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);
     const pare_value *v = g->outputs.len ? pare_model_value(m, g->outputs.data[0]) : NULL;
     const pare_node *n = v ? pare_model_node(m, v->producer) : NULL;
     if (n && pare_node_is(n, "Softmax") && n->n_in) v = pare_model_value(m, n->in[0]);
-    return v ? v->name : NULL;
+    return v;
 }
 
 pare_status pare_scored_open(const pare_model *m, const pare_compute *c, uint32_t threads, pare_diags *d,
                              pare_scored *out) {
-    const char *name = logits_name(m);
+    const pare_value *logits = logits_of(m);
+    const char *name = logits ? logits->name : NULL;
     pare_session_opts opts = pare_compute_session(c);
     *out = (pare_scored){0};
     if (!name) return pare_fail(d, PARE_EUNSUPPORTED, "score.output", NULL, "the model has no output");
     opts.threads = threads;
+    opts.any_batch = true;
     opts.fetches = &name;
     opts.n_fetches = 1;
     pare_status st = pare_session_open(m, &opts, d, &out->session);
@@ -40,7 +42,9 @@ pare_status pare_scored_open(const pare_model *m, const pare_compute *c, uint32_
     out->target.dtype = p->dtype;
     out->target.ndim = p->ndim > 0 && p->ndim <= PARE_ARRAY_DIMS ? (uint32_t)p->ndim : 0;
     for (uint32_t i = 0; i < out->target.ndim; i++) out->target.dims[i] = p->dims[i].value;
-    if (out->target.ndim && p->dims[0].value > 0) out->batch = (uint32_t)p->dims[0].value;
+    /* a graph fixed at 1 takes any number, one by one if need be */
+    if (out->target.ndim && p->dims[0].value > 1) out->batch = (uint32_t)p->dims[0].value;
+    if (out->target.ndim && p->dims[0].value == 1 && pare_session_takes(out->session, BATCH)) out->target.dims[0] = -1;
     return PARE_OK;
 }
 
@@ -71,6 +75,35 @@ pare_status pare_score_set_open(const pare_pipeline *p, int32_t i, const pare_da
     }
     pare_data_free(from); /* its files are shared */
     return st;
+}
+
+pare_status pare_score_check_labels(const pare_data *set, const char *name, const pare_model *m, bool labels,
+                                    pare_diags *d) {
+    if (!pare_data_labelled(set))
+        return labels ? pare_fail(d, PARE_EINVAL, "score.no-labels", "agreement, kl, sqnr and latency need none",
+                                  "loss, accuracy and top5 need labels, and the set '%s' has none", name)
+                      : PARE_OK;
+    const pare_value *v = m ? logits_of(m) : NULL;
+    uint64_t classes = 1;
+    for (int32_t i = 1; v && i < v->ndim; i++)
+        if (v->dims[i].value <= 0 || !pare_mul_ok(classes, (uint64_t)v->dims[i].value, &classes)) return PARE_OK;
+    return v && v->ndim > 1 && classes < INT32_MAX ? pare_data_check_labels(set, (uint32_t)classes, d) : PARE_OK;
+}
+
+json_t *pare_score_classes_json(const pare_data *set, const pare_tally *t) {
+    if (!t->labelled) return NULL;
+    json_t *j = json_array();
+    for (uint64_t i = 0; i < t->classes; i++) {
+        const char *name = pare_data_class_name(set, (uint32_t)i);
+        json_t *row = json_object();
+        json_object_set_new(row, "class", name ? pare_json_str(name) : json_integer((json_int_t)i));
+        json_object_set_new(row, "samples", json_integer((json_int_t)t->class_total[i]));
+        json_object_set_new(row, "accuracy",
+                            t->class_total[i] ? json_real((double)t->class_correct[i] / (double)t->class_total[i])
+                                              : json_null());
+        json_array_append_new(j, row);
+    }
+    return j;
 }
 
 /* ---- scoring ---- */
@@ -115,8 +148,8 @@ static pare_status score_batch(pare_scored *s, const pare_batch *b, uint64_t fir
     for (uint64_t i = 0; i < b->n && !st && labels; i++)
         if (labels[i] >= 0 && (uint64_t)labels[i] >= classes)
             st = pare_fail(d, PARE_EINVAL, "score.label", "does this set belong to this model?",
-                           "sample %" PRIu64 " has label %" PRId64 "; the model knows %" PRIu64 " classes", first + i,
-                           labels[i], classes);
+                           "sample %" PRIu64 " of the set has label %" PRId64 "; the model knows %" PRIu64 " classes",
+                           b->samples[i], labels[i], classes);
     const float *base = baseline && baseline->classes == classes ? rows_of(baseline, first, b->n) : NULL;
     if (!st) pare_tally_add(out, x, b->n, classes, labels, base);
     if (!st && keep) st = keep_rows(keep, total, first, b->n, classes, x, d);
@@ -141,52 +174,98 @@ pare_status pare_score(pare_scored *s, const pare_data *set, const pare_data_pre
         if (progress) pare_progress_update(progress, (double)first / (double)total, NULL);
         if (!st && pare_cancelled()) st = PARE_ECANCELLED;
     }
+    uint64_t skipped = r ? pare_reader_skipped(r) : 0;
     pare_reader_close(r);
+    if (!st && skipped)
+        pare_say(d, PARE_WARNING, "score.skipped",
+                 "%" PRIu64 " of %" PRIu64 " samples were left out: their images can't be decoded", skipped, total);
     if (!st && first < total && s->batch > 1)
         pare_say(d, PARE_NOTE, "score.short",
                  "the graph's batch is fixed at %u: %" PRIu64 " of %" PRIu64 " samples were run", s->batch, first,
                  total);
     if (!st && out->not_finite)
         pare_say(d, PARE_WARNING, "score.not-finite",
-                 "%" PRIu64 " of %" PRIu64 " samples give outputs that are NaN or infinite", out->not_finite,
-                 out->samples);
+                 "%s: %" PRIu64 " of %" PRIu64 " samples give outputs that are NaN or infinite, %" PRIu64
+                 " of them NaN%s",
+                 s->name ? s->name : "the model", out->not_finite, out->samples, out->nan,
+                 out->nan ? ": those count as wrong, and loss, KL and SQNR have no value" : "");
     if (!st && baseline && !out->compared)
         pare_say(d, PARE_WARNING, "score.not-compared",
-                 "the outputs have other sizes than the baseline's: not compared");
+                 "%s: %" PRIu64 " outputs a sample, the baseline has %" PRIu64 ": they are not compared",
+                 s->name ? s->name : "the model", out->classes, baseline->classes);
     return st;
 }
 
 /* ---- noise ---- */
 
-pare_status pare_score_noise(const pare_session *s, uint32_t batch, pare_diags *d, pare_array ***out) {
+bool pare_score_can_time(const pare_scored *s, pare_diags *d) {
+    for (size_t i = 0; i < pare_session_n_inputs(s->session); i++) {
+        const pare_port *p = pare_session_input(s->session, i);
+        bool open = p->ndim < 0 || p->ndim > PARE_ARRAY_DIMS;
+        for (int32_t k = 1; k < p->ndim && !open; k++) open = p->dims[k].value < 0;
+        if (!open) continue;
+        pare_say(d, PARE_WARNING, "score.not-timed",
+                 "%s: not all sizes of input %s are fixed, so it is not timed (export it with fixed sizes)",
+                 s->name ? s->name : "the model", p->name);
+        return false;
+    }
+    return true;
+}
+
+static pare_status noise_dims(const pare_session *s, const pare_port *p, uint32_t batch, pare_diags *d, int64_t *dims) {
+    if (p->ndim < 0 || p->ndim > PARE_ARRAY_DIMS)
+        return pare_fail(d, PARE_EUNSUPPORTED, "score.shape", NULL, "input %s has no known rank", p->name);
+    for (int32_t k = 0; k < p->ndim; k++) {
+        dims[k] = p->dims[k].value >= 0 ? p->dims[k].value : k ? -1 : batch ? (int64_t)batch : 1;
+        if (dims[k] < 0)
+            return pare_fail(d, PARE_EUNSUPPORTED, "score.shape", "export the model with fixed sizes",
+                             "input %s: dimension %d (%s) is open", p->name, k,
+                             p->dims[k].symbol ? p->dims[k].symbol : "unnamed");
+    }
+    if (batch && p->ndim && dims[0] == 1 && pare_session_takes(s, batch)) dims[0] = batch; /* one by one */
+    if (!batch || !p->ndim || dims[0] == batch) return PARE_OK;
+    return pare_fail(d, PARE_EINVAL, "score.batch", "export the model with an open batch dimension",
+                     "batch %u was asked for, but input %s is fixed at %" PRId64, batch, p->name, dims[0]);
+}
+
+static pare_status no_input(const pare_port *p, pare_diags *d) {
+    return pare_fail(d, PARE_EINVAL, "memory.input", "take a smaller batch", "no memory for input %s", p->name);
+}
+
+/* Before memory for the inputs is taken, the session says whether a run fits. What does not is the asker's mistake. */
+static pare_status noise_fits(pare_session *s, pare_array *shapes, pare_diags *d) {
     size_t n = pare_session_n_inputs(s);
     pare_array **in = pare_xcalloc(n, sizeof *in);
+    for (size_t i = 0; i < n; i++) in[i] = &shapes[i];
+    pare_status st = pare_session_ready(s, in, d);
+    free(in);
+    return st == PARE_ENOMEM ? PARE_EINVAL : st;
+}
+
+pare_status pare_score_noise(pare_session *s, uint32_t batch, pare_diags *d, pare_array ***out) {
+    size_t n = pare_session_n_inputs(s);
+    pare_array **in = pare_xcalloc(n, sizeof *in), *shapes = pare_xcalloc(n, sizeof *shapes);
     pare_status st = PARE_OK;
     for (size_t i = 0; i < n && !st; i++) {
         const pare_port *p = pare_session_input(s, i);
-        int64_t dims[PARE_ARRAY_DIMS];
-        if (p->ndim < 0 || p->ndim > PARE_ARRAY_DIMS)
-            st = pare_fail(d, PARE_EUNSUPPORTED, "score.shape", NULL, "input %s has no known rank", p->name);
-        for (int32_t k = 0; k < p->ndim && !st; k++) {
-            dims[k] = p->dims[k].value >= 0 ? p->dims[k].value : k ? -1 : batch ? (int64_t)batch : 1;
-            if (dims[k] < 0)
-                st = pare_fail(d, PARE_EUNSUPPORTED, "score.shape", "export the model with fixed sizes",
-                               "input %s: dimension %d (%s) is open", p->name, k,
-                               p->dims[k].symbol ? p->dims[k].symbol : "unnamed");
-        }
-        if (!st && batch && p->ndim && dims[0] != batch)
-            st = pare_fail(d, PARE_EINVAL, "score.batch", "export the model with an open batch dimension",
-                           "batch %u was asked for, but input %s is fixed at %" PRId64, batch, p->name, dims[0]);
-        if (st) break;
-        in[i] = pare_array_new(p->dtype, (size_t)p->ndim, dims);
+        shapes[i] = (pare_array){.refs = 1, .dtype = p->dtype, .ndim = (uint32_t)p->ndim};
+        st = noise_dims(s, p, batch, d, shapes[i].dims);
+        if (!st && (!pare_dims_count(shapes[i].dims, shapes[i].ndim, &shapes[i].count) ||
+                    !pare_dtype_nbytes(p->dtype, shapes[i].count, &shapes[i].nbytes)))
+            st = no_input(p, d);
+    }
+    if (!st) st = noise_fits(s, shapes, d);
+    for (size_t i = 0; i < n && !st; i++) {
+        in[i] = pare_array_new(shapes[i].dtype, shapes[i].ndim, shapes[i].dims);
         if (!in[i]) {
-            st = pare_fail(d, PARE_ENOMEM, "memory.input", "take a smaller batch", "no memory for input %s", p->name);
+            st = no_input(pare_session_input(s, i), d);
             break;
         }
         if (in[i]->nbytes) memset(pare_array_data_mut(in[i]), 0, (size_t)in[i]->nbytes);
-        float *x = p->dtype == PARE_FLOAT ? pare_array_data_mut(in[i]) : NULL;
+        float *x = in[i]->dtype == PARE_FLOAT ? pare_array_data_mut(in[i]) : NULL;
         for (uint64_t k = 0; x && k < in[i]->count; k++) x[k] = (float)pare_random_double(1, i, k) - 0.5f;
     }
+    free(shapes);
     if (st) {
         pare_score_noise_free(s, in);
         return st;

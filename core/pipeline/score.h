@@ -1,7 +1,7 @@
 /* pipeline/score.h - models scored on a set: sessions, batches and tallies brought together.
  *
  * Is: what `report:`, `pare eval` and `pare compare --data` share. Is not: the arithmetic of metrics (evaluate.h),
- * their printing. May use: config.h, evaluate.h, data, plugin/compute.h.
+ * their printing. May use: config.h, evaluate.h, latency.h, data, plugin/compute.h.
  */
 #ifndef PARE_PIPELINE_SCORE_H
 #define PARE_PIPELINE_SCORE_H
@@ -10,12 +10,14 @@
 #include "data/data.h"
 #include "pipeline/config.h"
 #include "pipeline/evaluate.h"
+#include "pipeline/latency.h"
 #include "plugin/compute.h"
 
 /* A model ready to be scored. Its session hands out logits: what goes into a Softmax at the end of the graph, else the
  * first output. */
 typedef struct pare_scored {
     pare_session *session;
+    const char *name;        /* for messages; borrowed; NULL (as open leaves it): the model */
     pare_data_target target; /* what its first input takes */
     uint32_t batch;          /* the graph's own, where it is fixed; else 0 */
 } pare_scored;
@@ -42,8 +44,18 @@ pare_status pare_score(pare_scored *s, const pare_data *set, const pare_data_pre
                        const pare_logits *baseline, pare_logits *keep, pare_progress *progress, pare_diags *d,
                        pare_tally *out);
 
+/* The set has labels if `labels` asks for them, and the model knows a class for each: else PARE_EINVAL, which names the
+ * sample. What only a run shows is left to pare_score. m NULL: any label will do. */
+pare_status pare_score_check_labels(const pare_data *set, const char *name, const pare_model *m, bool labels,
+                                    pare_diags *d);
+/* [{class, samples, accuracy}] of a tally, each class that the model knows; a new reference; NULL without labels. */
+json_t *pare_score_classes_json(const pare_data *set, const pare_tally *t);
+
+/* Are all sizes of the session's inputs but the batch known, so that noise can be made for it? Else a warning. */
+bool pare_score_can_time(const pare_scored *s, pare_diags *d);
+
 /* Inputs of a batch size filled with repeatable noise, for timing; n_inputs arrays, the caller's to unref and free. */
-pare_status pare_score_noise(const pare_session *s, uint32_t batch, pare_diags *d, pare_array ***out);
+pare_status pare_score_noise(pare_session *s, uint32_t batch, pare_diags *d, pare_array ***out);
 void pare_score_noise_free(const pare_session *s, pare_array **in);
 
 #endif

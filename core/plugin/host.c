@@ -245,11 +245,15 @@ static const void *host_ext(const pare_host *h, const char *id) {
                  {PARE_LAYERS_V1, &pare_host_layers_v1},
                  {PARE_PASS_V1, &pare_host_pass_v1},
                  {PARE_NOTE_V1, &pare_host_note_v1}};
-    (void)h;
     for (size_t i = 0; id && i < sizeof table / sizeof *table; i++)
         if (strcmp(table[i].id, id) == 0) return table[i].api;
-    return NULL;
+    const pare_host_env *env = pare_host_env_of(h);
+    return id && env->ext ? env->ext(env->ctx, id) : NULL;
 }
+
+const pare_host_env *pare_host_env_of(const pare_host *h) { return &pare_host_of(h)->env; }
+
+pare_model *pare_host_model(const pare_host *h) { return pare_host_of(h)->model; }
 
 /* ---- making one ---- */
 

@@ -30,6 +30,9 @@ typedef struct pare_host_env {
     uint64_t seed; /* the step's (pare_seed_derive) */
     json_t
         *notes; /* an object that gets "notes" {}, "layers" [] and "curves" {}, or NULL; emptied when the step fails */
+    /* Interfaces of layers above this one, by id ("pare.fit/1"), and what their functions work with. May be NULL. */
+    const void *(*ext)(void *ctx, const char *id);
+    void *services;
 } pare_host_env;
 
 /* Which function of a component is running. */
@@ -38,6 +41,9 @@ typedef enum { PARE_PHASE_NONE, PARE_PHASE_CREATE, PARE_PHASE_CHECK, PARE_PHASE_
 /* A host for one step. Freed with pare_host_free, after the component's destroy. */
 pare_host *pare_host_new(const pare_host_env *env);
 void pare_host_free(pare_host *host); /* NULL is fine */
+/* What it was made of, for interfaces of higher layers; and the model that may be touched now, NULL: none. */
+const pare_host_env *pare_host_env_of(const pare_host *host);
+pare_model *pare_host_model(const pare_host *host);
 
 /* Around each call of a component's function: begin says what runs and on which model (NULL: none); end releases what
  * is still borrowed, frees scratch memory, forgets marks, and turns the function's status into the step's: reports

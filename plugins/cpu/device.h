@@ -1,7 +1,9 @@
 /* cpu/device.h - the implementation's inside: a device, a kernel, and who makes kernels.
  *
  * A maker looks at a spec and answers with a kernel or says no; kernel.c asks them in order, fast ones first, the plain
- * C kernels of ref/ last. May use: sdk, dnnl_compat.h, team.h.
+ * C kernels of ref/ last. oneDNN's Relu (as a node and behind another), Exp and MaxPool answer a NaN with a number, by
+ * 2.6 and 3.2 and with every instruction set; the others hand it on (tests/cpu/test_nan.c). May use: sdk,
+ * dnnl_compat.h, team.h.
  */
 #ifndef PARE_CPU_DEVICE_H
 #define PARE_CPU_DEVICE_H
@@ -12,12 +14,19 @@
 #include <pare/backend.h>
 #include <stdbool.h>
 
+/* A layout of our own that has been handed out. Its number is made of what it is, so that it means the same in the next
+ * process, where what was measured is remembered by it. */
+typedef struct cpu_own_layout {
+    dn_desc *desc;
+    uint32_t number;
+} cpu_own_layout;
+
 typedef struct cpu_device {
     uint32_t threads;
     uint64_t cap, used; /* bytes; cap 0: none */
     dn_engine engine;
     dn_stream stream;
-    dn_desc **layouts; /* [id - 1]: the layouts of our own that have been handed out */
+    cpu_own_layout *layouts;
     uint32_t n_layouts, room_layouts;
     char about[128];
 } cpu_device;
@@ -53,7 +62,7 @@ extern const uint32_t cpu_n_fast_makers;
 pare_layout cpu_layout_plain(const pare_operand *o);
 /* The layout that a description is: PLAIN where its bytes are in plain order. false: no memory. */
 bool cpu_layout_of(cpu_device *dev, const dn_desc *d, pare_layout *out);
-/* The number of a description among all that this device has seen, from 1; 0: no memory. */
+/* The number of a description, unlike that of any other that this device has seen; 0: no memory. */
 uint32_t cpu_layout_number(cpu_device *dev, const dn_desc *d);
 /* The description of a layout handed out before; NULL: there is none of this id. */
 const dn_desc *cpu_layout_desc(const cpu_device *dev, uint64_t id);

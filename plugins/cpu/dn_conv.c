@@ -74,20 +74,20 @@ static dn_desc *wanted(const cpu_device *dev, const pare_operand *o) {
 }
 
 static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const conv *c, dnnl_alg_kind_t alg,
-                         uint32_t n_post, cpu_kernel **out) {
+                         uint32_t n_post, bool given, cpu_kernel **out) {
     const pare_operand *x = s->in[0];
     bool bias = fast_in(s, 2);
-    dn_desc *src = dn_desc_any(x->ndim, x->dims, dnnl_f32), *dst = wanted(dev, s->out[0]);
+    dn_desc *src = given ? prim_given(dev, x) : dn_desc_any(x->ndim, x->dims, dnnl_f32), *dst = wanted(dev, s->out[0]);
     dn_desc *b = bias ? prim_plain(s->in[2]) : NULL, *any = NULL, *view = NULL;
     weights_of(s, c, &any, &view);
     dn_attr a;
     int32_t sum = -1;
     dn_pd pd = NULL;
-    bool ok = dn_attr_new(&a) && src && dst && any && view && (!bias || b) && prim_post(&a, s, n_post, false, &sum) &&
+    bool ok = dn_attr_new(&a) && src && dst && any && view && (!bias || b) && prim_post(&a, s, n_post, NULL, &sum) &&
               dn_attr_set(&a);
     if (ok) pd = dn_conv(dev->engine, c->transposed, alg, src, any, b, dst, &c->w, &a);
     /* Its plain reference is the last resort, without post-ops; Winograd where it was asked for. */
-    if (pd && ((n_post && strstr(dn_pd_name(pd), "ref")) ||
+    if (pd && (((n_post || given) && strstr(dn_pd_name(pd), "ref")) ||
                (alg == dnnl_convolution_winograd && !strstr(dn_pd_name(pd), "wino")))) {
         dnnl_primitive_desc_destroy(pd);
         pd = NULL;
@@ -117,6 +117,21 @@ static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const conv 
     return st;
 }
 
+/* F(4x4, 3x3): by shape; whether this CPU has it, oneDNN says. */
+static bool has_winograd(const pare_kernel_spec *s, const conv *c) {
+    if (c->transposed || c->nd != 2 || c->groups != 1 || !(s->in[1]->flags & PARE_OPERAND_CONSTANT)) return false;
+    for (uint32_t i = 0; i < 2; i++)
+        if (c->w.kernel[i] != 3 || c->w.strides[i] != 1 || c->w.dilations[i] != 0) return false;
+    return true;
+}
+
+/* Is the input asked for as it lies, without a reorder? Of plain ones that pays with the few channels of an image. */
+static bool as_given(const pare_kernel_spec *s) {
+    const pare_operand *x = s->in[0];
+    return x->layout.kind == PARE_LAYOUT_OWN ||
+           (x->layout.kind == PARE_LAYOUT_PLAIN && s->out[0]->layout.kind == PARE_LAYOUT_ANY && x->dims[1] <= 4);
+}
+
 pare_status cpu_make_conv(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
     conv c = {.transposed = fast_is(s, "ConvTranspose")};
     if ((!c.transposed && !fast_is(s, "Conv")) || !fast_in(s, 0) || !fast_in(s, 1)) return PARE_EUNSUPPORTED;
@@ -127,15 +142,14 @@ pare_status cpu_make_conv(cpu_device *dev, const pare_kernel_spec *s, uint32_t c
     c.nd = x->ndim - 2;
     c.groups = ref_attr_int(s, "group", 1);
     if (c.groups < 1 || w->dims[0] % c.groups || !window_of(s, &c)) return PARE_EUNSUPPORTED;
-    if (candidate > 1) return PARE_ENOTFOUND;
-    dnnl_alg_kind_t alg = c.transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct;
-    if (candidate) { /* F(4x4, 3x3) and the like */
-        if (c.transposed || c.nd != 2) return PARE_ENOTFOUND;
-        alg = dnnl_convolution_winograd;
-    }
+    if (candidate > (uint32_t)has_winograd(s, &c)) return PARE_ENOTFOUND;
+    dnnl_alg_kind_t alg = candidate      ? dnnl_convolution_winograd
+                          : c.transposed ? dnnl_deconvolution_direct
+                                         : dnnl_convolution_direct;
     for (uint32_t n = s->n_post;; n--) {
-        pare_status st = build(dev, s, &c, alg, n, out);
-        if (st != PARE_EUNSUPPORTED) return st;
-        if (!n) return candidate ? PARE_ENOTFOUND : PARE_EUNSUPPORTED;
+        pare_status st = PARE_EUNSUPPORTED;
+        if (as_given(s)) st = build(dev, s, &c, alg, n, true, out);
+        if (st == PARE_EUNSUPPORTED) st = build(dev, s, &c, alg, n, false, out);
+        if (st != PARE_EUNSUPPORTED || !n) return st;
     }
 }

@@ -85,9 +85,9 @@ static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const produ
     dn_attr a;
     int32_t sum;
     dn_pd pd = NULL;
-    /* Sums are in place where they may; products with another shape than out[0]'s have no binary post-ops. */
-    bool ok = dn_attr_new(&a) && src && view && dst && any && (!bias || add) && prim_post(&a, s, n_post, false, &sum) &&
-              dn_attr_set(&a);
+    prim_products products = {.like = dst};
+    bool ok = dn_attr_new(&a) && src && view && dst && any && (!bias || add) &&
+              prim_post(&a, s, n_post, &products, &sum) && dn_attr_set(&a);
     if (ok) pd = dn_matmul(dev->engine, src, any, add, dst, &a);
     if (pd && n_post && strstr(dn_pd_name(pd), "ref")) {
         dnnl_primitive_desc_destroy(pd);
@@ -103,6 +103,7 @@ static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const produ
         if (bias) prim_in(&k, 2, DNNL_ARG_BIAS, add, add);
         prim_out(&k, 0, DNNL_ARG_DST, dst);
         if (sum >= 0) prim_sum(&k, (uint32_t)sum, dst);
+        prim_bind_products(&k, &products);
         if (k.k) k.k->n_post = n_post;
         st = prim_done(&k, out);
         dn_desc_free(w);

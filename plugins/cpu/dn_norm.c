@@ -1,5 +1,4 @@
-/* cpu/dn_norm.c - BatchNormalization (inference), LayerNormalization, Softmax, LogSoftmax and LRN in float32 by oneDNN.
- */
+/* cpu/dn_norm.c - BatchNormalization (inference), Softmax, LogSoftmax and LRN in float32 by oneDNN. */
 #include "prim.h"
 
 /* One primitive whose source and destination are alike; scale and shift are inputs 1 and 2, mean and variance 3 and 4.
@@ -48,25 +47,6 @@ static pare_status batchnorm(cpu_device *dev, const pare_kernel_spec *s, cpu_ker
     return st;
 }
 
-static pare_status layernorm(cpu_device *dev, const pare_kernel_spec *s, cpu_kernel **out) {
-    const pare_operand *x = s->in[0];
-    if (fast_out(s, 1) || fast_out(s, 2) || !fast_in(s, 1) || !fast_f32(s->in[1])) return PARE_EUNSUPPORTED;
-    bool shift = fast_in(s, 2);
-    int64_t axis = ref_axis(ref_attr_int(s, "axis", -1), x->ndim);
-    if (axis < 0 || axis >= x->ndim) return PARE_EUNSUPPORTED;
-    int64_t dims[2] = {fast_product(x->dims, 0, (uint32_t)axis), fast_product(x->dims, (uint32_t)axis, x->ndim)};
-    if ((int64_t)ref_count(s->in[1]) != dims[1]) return PARE_EUNSUPPORTED;
-    if (shift && (!fast_f32(s->in[2]) || (int64_t)ref_count(s->in[2]) != dims[1])) return PARE_EUNSUPPORTED;
-    dn_attr a;
-    dn_desc *d = dn_desc_strided(2, dims, NULL, dnnl_f32);
-    float epsilon = (float)ref_attr_float(s, "epsilon", 1e-5);
-    dn_pd pd = dn_attr_new(&a) && d ? dn_layernorm(dev->engine, d, epsilon, true, shift, &a) : NULL;
-    dn_attr_free(&a);
-    pare_status st = alike(dev, s, pd, d, d, true, shift, false, out);
-    dn_desc_free(d);
-    return st;
-}
-
 static pare_status softmax(cpu_device *dev, const pare_kernel_spec *s, bool log, cpu_kernel **out) {
     const pare_operand *x = s->in[0];
     int64_t axis = ref_axis(ref_attr_int(s, "axis", -1), x->ndim);
@@ -99,14 +79,10 @@ static pare_status lrn(cpu_device *dev, const pare_kernel_spec *s, cpu_kernel **
 }
 
 pare_status cpu_make_norm(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
-    bool bn = fast_is(s, "BatchNormalization"), ln = fast_is(s, "LayerNormalization"), log = fast_is(s, "LogSoftmax"),
-         sm = log || fast_is(s, "Softmax");
-    if (!bn && !ln && !sm && !fast_is(s, "LRN")) return PARE_EUNSUPPORTED;
+    bool bn = fast_is(s, "BatchNormalization"), log = fast_is(s, "LogSoftmax"), sm = log || fast_is(s, "Softmax");
+    if (!bn && !sm && !fast_is(s, "LRN")) return PARE_EUNSUPPORTED;
     if (!fast_in(s, 0) || !fast_f32(s->in[0]) || !fast_f32(s->out[0]) || !s->in[0]->ndim) return PARE_EUNSUPPORTED;
-    if ((ln || sm) && s->out[0]->layout.kind == PARE_LAYOUT_OWN) return PARE_EUNSUPPORTED;
+    if (sm && s->out[0]->layout.kind == PARE_LAYOUT_OWN) return PARE_EUNSUPPORTED;
     if (candidate) return PARE_ENOTFOUND;
-    return bn   ? batchnorm(dev, s, out)
-           : ln ? layernorm(dev, s, out)
-           : sm ? softmax(dev, s, log, out)
-                : lrn(dev, s, out);
+    return bn ? batchnorm(dev, s, out) : sm ? softmax(dev, s, log, out) : lrn(dev, s, out);
 }

@@ -129,6 +129,27 @@ static parts parts_of(const dn_desc *d) {
     return p;
 }
 
+static void mix(uint32_t *h, int64_t x) { /* FNV-1a */
+    for (int i = 0; i < 8; i++) *h = (*h ^ (uint32_t)((uint64_t)x >> (8 * i) & 255)) * 16777619u;
+}
+
+uint32_t dn_desc_hash(const dn_desc *d) {
+    parts p = parts_of(d);
+    uint32_t h = 2166136261u;
+    mix(&h, (int64_t)dn_desc_bytes(d));
+    if (!p.blocked) return h;
+    for (int i = 0; i < p.ndim; i++) {
+        mix(&h, p.dims[i]);
+        mix(&h, p.padded[i]);
+        mix(&h, p.dims[i] > 1 ? p.strides[i] : 0); /* a dim of 1 is equal whatever its stride */
+    }
+    for (int i = 0; i < p.nblks; i++) {
+        mix(&h, p.blks[i]);
+        mix(&h, p.idxs[i]);
+    }
+    return h;
+}
+
 bool dn_desc_is_plain(const dn_desc *d) {
     parts p = parts_of(d);
     if (!p.blocked || p.nblks > 1) return false;
@@ -310,19 +331,6 @@ dn_pd dn_batchnorm(dn_engine e, const dn_desc *x, float epsilon, const dn_attr *
 #else
     dnnl_batch_normalization_desc_t d;
     dnnl_status_t st = dnnl_batch_normalization_forward_desc_init(&d, dnnl_forward_inference, MD(x), epsilon, flags);
-    return made(e, &d, st, a);
-#endif
-}
-
-dn_pd dn_layernorm(dn_engine e, const dn_desc *x, float epsilon, bool scale, bool shift, const dn_attr *a) {
-    unsigned flags = (scale ? dnnl_use_scale : 0) | (shift ? dnnl_use_shift : 0);
-#if DN_V3
-    MADE(dnnl_layer_normalization_forward_primitive_desc_create(&pd, e, dnnl_forward_inference, MD(x), MD(x), NULL,
-                                                                epsilon, flags, attr_of(a)));
-#else
-    dnnl_layer_normalization_desc_t d;
-    dnnl_status_t st =
-        dnnl_layer_normalization_forward_desc_init(&d, dnnl_forward_inference, MD(x), NULL, epsilon, flags);
     return made(e, &d, st, a);
 #endif
 }

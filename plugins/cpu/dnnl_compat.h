@@ -26,6 +26,7 @@ dn_desc *dn_desc_clone(const dn_desc *d);
 void dn_desc_free(dn_desc *d); /* NULL is fine */
 bool dn_desc_equal(const dn_desc *a, const dn_desc *b);
 uint64_t dn_desc_bytes(const dn_desc *d);
+uint32_t dn_desc_hash(const dn_desc *d); /* of what it is: equal ones have equal hashes, in every process */
 /* Are its bytes in row-major order, without padding? */
 bool dn_desc_is_plain(const dn_desc *d);
 /* For messages: "plain", "nhwc", "aBcd16b". */
@@ -57,7 +58,6 @@ dn_pd dn_matmul(dn_engine e, const dn_desc *src, const dn_desc *weights, const d
 dn_pd dn_softmax(dn_engine e, bool log, const dn_desc *d, int axis, const dn_attr *a);
 /* With a scale and a shift of their own, and global statistics. */
 dn_pd dn_batchnorm(dn_engine e, const dn_desc *d, float epsilon, const dn_attr *a);
-dn_pd dn_layernorm(dn_engine e, const dn_desc *d, float epsilon, bool scale, bool shift, const dn_attr *a);
 dn_pd dn_lrn(dn_engine e, const dn_desc *d, int64_t size, float alpha, float beta, float k, const dn_attr *a);
 dn_pd dn_eltwise(dn_engine e, dnnl_alg_kind_t alg, const dn_desc *d, float alpha, float beta, const dn_attr *a);
 dn_pd dn_binary(dn_engine e, dnnl_alg_kind_t alg, const dn_desc *src0, const dn_desc *src1, const dn_desc *dst,

@@ -15,6 +15,8 @@ pare_status cpu_make_concat(cpu_device *dev, const pare_kernel_spec *s, uint32_t
 pare_status cpu_make_transpose(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 pare_status cpu_make_unary(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 pare_status cpu_make_loops(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_layernorm(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_attention(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 
 /* Is it this op of ai.onnx? */
 bool fast_is(const pare_kernel_spec *s, const char *op_type);

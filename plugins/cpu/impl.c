@@ -58,19 +58,21 @@ pare_layout cpu_layout_plain(const pare_operand *o) {
 }
 
 uint32_t cpu_layout_number(cpu_device *dev, const dn_desc *d) {
+    uint32_t number = dn_desc_hash(d);
     for (uint32_t i = 0; i < dev->n_layouts; i++)
-        if (dn_desc_equal(dev->layouts[i], d)) return i + 1;
+        if (dn_desc_equal(dev->layouts[i].desc, d)) return dev->layouts[i].number;
+    while (!number || cpu_layout_desc(dev, number)) number++; /* another's */
     if (dev->n_layouts == dev->room_layouts) {
         uint32_t room = dev->room_layouts ? 2 * dev->room_layouts : 64;
-        dn_desc **more = realloc(dev->layouts, room * sizeof *more);
+        cpu_own_layout *more = realloc(dev->layouts, room * sizeof *more);
         if (!more) return 0;
         dev->layouts = more;
         dev->room_layouts = room;
     }
     dn_desc *kept = dn_desc_clone(d);
     if (!kept) return 0;
-    dev->layouts[dev->n_layouts++] = kept;
-    return dev->n_layouts;
+    dev->layouts[dev->n_layouts++] = (cpu_own_layout){kept, number};
+    return number;
 }
 
 bool cpu_layout_of(cpu_device *dev, const dn_desc *d, pare_layout *out) {
@@ -82,7 +84,9 @@ bool cpu_layout_of(cpu_device *dev, const dn_desc *d, pare_layout *out) {
 }
 
 const dn_desc *cpu_layout_desc(const cpu_device *dev, uint64_t id) {
-    return id && id <= dev->n_layouts ? dev->layouts[id - 1] : NULL;
+    for (uint32_t i = 0; i < dev->n_layouts; i++)
+        if (dev->layouts[i].number == id) return dev->layouts[i].desc;
+    return NULL;
 }
 
 /* ---- the device ---- */
@@ -90,7 +94,7 @@ const dn_desc *cpu_layout_desc(const cpu_device *dev, uint64_t id) {
 static void dev_close(void *device) {
     cpu_device *dev = device;
     if (!dev) return;
-    for (uint32_t i = 0; i < dev->n_layouts; i++) dn_desc_free(dev->layouts[i]);
+    for (uint32_t i = 0; i < dev->n_layouts; i++) dn_desc_free(dev->layouts[i].desc);
     free(dev->layouts);
     if (dev->stream) dnnl_stream_destroy(dev->stream);
     if (dev->engine) dnnl_engine_destroy(dev->engine);

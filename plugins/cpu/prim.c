@@ -203,8 +203,9 @@ dn_desc *prim_given(const cpu_device *dev, const pare_operand *o) {
 
 /* ---- post-ops ---- */
 
-bool prim_post(dn_attr *a, const pare_kernel_spec *s, uint32_t n, bool with_binary, int32_t *sum) {
+bool prim_post(dn_attr *a, const pare_kernel_spec *s, uint32_t n, prim_products *products, int32_t *sum) {
     *sum = -1;
+    if (products) products->n = 0;
     for (uint32_t i = 0; i < n; i++) {
         const pare_post_op *p = s->post[i];
         bool ok = false;
@@ -226,15 +227,15 @@ bool prim_post(dn_attr *a, const pare_kernel_spec *s, uint32_t n, bool with_bina
         case PARE_POST_MUL: {
             if (p->operand >= s->n_in || !fast_f32(s->in[p->operand]) || !fast_same_dims(s->in[p->operand], s->out[0]))
                 return false;
-            if (p->kind == PARE_POST_ADD && !with_binary) {
+            if (p->kind == PARE_POST_ADD) {
                 ok = *sum < 0 && dn_attr_sum(a);
                 *sum = (int32_t)p->operand;
                 break;
             }
-            if (!with_binary) return false;
-            dn_desc *d = prim_plain(s->out[0]);
-            ok = d && dn_attr_binary(a, p->kind == PARE_POST_ADD ? dnnl_binary_add : dnnl_binary_mul, d);
-            dn_desc_free(d);
+            if (!products || products->n == PRIM_PRODUCTS) return false;
+            ok = dn_attr_binary(a, dnnl_binary_mul, products->like);
+            products->index[products->n] = dnnl_post_ops_len(a->post) - 1;
+            products->operand[products->n++] = p->operand;
             break;
         }
         default: return false;
@@ -242,4 +243,10 @@ bool prim_post(dn_attr *a, const pare_kernel_spec *s, uint32_t n, bool with_bina
         if (!ok) return false;
     }
     return true;
+}
+
+void prim_bind_products(prim_build *b, const prim_products *products) {
+    for (uint32_t i = 0; i < products->n; i++)
+        prim_in(b, products->operand[i], DNNL_ARG_ATTR_MULTIPLE_POST_OP(products->index[i]) | DNNL_ARG_SRC_1,
+                products->like, products->like);
 }

@@ -29,10 +29,17 @@ pare_status prim_done(prim_build *b, cpu_kernel **out);
 dn_desc *prim_given(const cpu_device *dev, const pare_operand *o);
 dn_desc *prim_plain(const pare_operand *o);
 
-/* The first n post-ops of the spec. with_binary: out[0] is plain, and ADD and MUL may be binary ones; else ADD is a
- * sum, once. *sum: the input of the sum, -1: none. false: not these. */
-bool prim_post(dn_attr *a, const pare_kernel_spec *s, uint32_t n, bool with_binary, int32_t *sum);
-/* Binds the operands of binary post-ops; the first post-op has index `first`. */
-void prim_post_bind(prim_build *b, uint32_t n);
+/* The operands of products among post-ops: each is one more argument of the primitive. */
+enum { PRIM_PRODUCTS = 4 };
+typedef struct prim_products {
+    const dn_desc *like; /* how they lie: as the output */
+    uint32_t n, operand[PRIM_PRODUCTS];
+    int index[PRIM_PRODUCTS]; /* among oneDNN's post-ops */
+} prim_products;
+
+/* The first n post-ops of the spec; ADD is a sum, once. products: where they may be (like is given), NULL: nowhere.
+ * *sum: the input of the sum, -1: none. false: not these. */
+bool prim_post(dn_attr *a, const pare_kernel_spec *s, uint32_t n, prim_products *products, int32_t *sum);
+void prim_bind_products(prim_build *b, const prim_products *products);
 
 #endif

@@ -36,7 +36,8 @@ typedef struct pare_operand {
     uint32_t dtype, ndim;
     const int64_t *dims; /* all known, >= 0 */
     pare_layout layout;  /* PLAIN, ANY, or an OWN one that an earlier kernel of this device chose */
-    const void *data;    /* CONSTANT and HOST: the contents, plain, in host memory; else NULL */
+    const void *data;    /* HOST, and CONSTANT of up to 4096 elements: the contents, plain, in host memory; else NULL
+                          * (larger constants come through pack and run) */
     /* Quantized execution: the real value is scale[c] * (q - zero_point[c]); n_scales 0: not quantized. */
     const float *scale;
     const int32_t *zero_point; /* n_scales of them, NULL: all 0 */

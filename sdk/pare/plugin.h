@@ -8,9 +8,11 @@
 
 #include <pare/backend.h>
 #include <pare/diag.h>
+#include <pare/fit.h>
 #include <pare/graph.h>
 #include <pare/host.h>
 #include <pare/layers.h>
+#include <pare/loss.h>
 #include <pare/note.h>
 #include <pare/param.h>
 #include <pare/pass.h>

@@ -33,6 +33,20 @@ static void check_dir(const char *path, const char *dir, const char *base) {
     free(p);
 }
 
+/* A machine that runs this has a few MiB free, and not more than it has. */
+static void test_memory(void **state) {
+    (void)state;
+    uint64_t room = pare_memory_available();
+    assert_true(room > (uint64_t)1 << 20);
+    assert_true(room == UINT64_MAX || room < (uint64_t)1 << 50);
+    unsigned char *p = pare_try_alloc((size_t)5 << 20);
+    assert_non_null(p);
+    assert_int_equal((uintptr_t)p % ((uintptr_t)2 << 20), 0);
+    pare_memory_huge(p, (size_t)5 << 20);
+    p[0] = p[((size_t)5 << 20) - 1] = 1;
+    free(p);
+}
+
 static void test_paths(void **state) {
     (void)state;
     check_join("a", "b", "a/b");
@@ -497,10 +511,11 @@ static void test_cancel(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cancel), /* first: it forks, which thread sanitizers want done before there are threads */
-        cmocka_unit_test(test_paths),       cmocka_unit_test(test_looking), cmocka_unit_test(test_folders),
-        cmocka_unit_test(test_rename_link), cmocka_unit_test(test_map),     cmocka_unit_test(test_map_pipe),
-        cmocka_unit_test(test_map_done),    cmocka_unit_test(test_out),     cmocka_unit_test(test_out_full),
-        cmocka_unit_test(test_parallel),    cmocka_unit_test(test_cpu),     cmocka_unit_test(test_dl),
+        cmocka_unit_test(test_memory),   cmocka_unit_test(test_paths),       cmocka_unit_test(test_looking),
+        cmocka_unit_test(test_folders),  cmocka_unit_test(test_rename_link), cmocka_unit_test(test_map),
+        cmocka_unit_test(test_map_pipe), cmocka_unit_test(test_map_done),    cmocka_unit_test(test_out),
+        cmocka_unit_test(test_out_full), cmocka_unit_test(test_parallel),    cmocka_unit_test(test_cpu),
+        cmocka_unit_test(test_dl),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);
 }

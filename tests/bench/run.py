@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The bars, measured: prints one Markdown table. Ratios and medians, both sides in this one run.
 
-usage: run.py [--quick] [ROW ...]     rows: size packed roundtrip process gzip memory plugins fuzz engine
+usage: run.py [--quick] [ROW ...]     rows: size packed roundtrip process gzip memory plugins fuzz first peak engine vit jpeg
 env:   PARE_BUILD (a release build tree), PARE_ASAN (an ASan build tree, for fuzz), PARE_SOURCE
 Needs onnx, onnxruntime and torch (tests/bench/requirements.txt); `./bootstrap bench` sets all of it up.
 """
@@ -196,9 +196,84 @@ def bench_engine(tmp):
             a / b <= bar)
 
 
+def bench_vit(tmp):
+    """The ViT of tests/bench/vit.py with a symbolic batch, as resnet18 is measured."""
+    model = tmp / "vit.onnx"
+    subprocess.run([sys.executable, SOURCE / "tests/bench/vit.py", model, "--batch", "any"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for batch, bar in ((1, 1.1), (8, 1.1)):
+        ours, theirs = [], []
+        for _ in range(3 if QUICK else 5):
+            p = subprocess.run([PARE, "bench", model, "--threads", "2", "--batch", str(batch), "--json"], check=True,
+                               capture_output=True, text=True)
+            ours.append(json.loads(p.stdout)["p50_ms"])
+            p = subprocess.run([sys.executable, "-c", ORT_BENCH, model, str(batch)], check=True, capture_output=True,
+                               text=True)
+            theirs.append(float(p.stdout.split()[1]) * 1e3)
+        a, b = statistics.median(ours), statistics.median(theirs)
+        row(f"ViT encoder, hidden 384, 6 layers, 197 tokens, batch {batch}, against ONNX Runtime",
+            f"{a:.2f} / {b:.2f} ms = {a / b:.2f}x", f"<= {bar}x (goal 0.9x)", a / b <= bar)
+
+
 def fresh(out):
     shutil.rmtree(out, ignore_errors=True)  # a run into an empty place, as the peer's
     return out
+
+
+ORT_FIRST = """
+import sys, time, numpy as np, onnxruntime as ort
+if len(sys.argv) == 2:  # what the interpreter and the imports alone take
+    sys.exit()
+opts = ort.SessionOptions()
+opts.intra_op_num_threads = 2
+x = np.load(sys.argv[2])
+start = time.perf_counter()
+s = ort.InferenceSession(sys.argv[1], opts, providers=["CPUExecutionProvider"])
+s.run(None, {s.get_inputs()[0].name: x})
+print(time.perf_counter() - start)
+"""
+
+
+def first_inputs(tmp, net, batch):
+    """A zoo network's file, a batch of noise, and the commands that give the first answer."""
+    import numpy as np
+    model, x = tmp / f"first-{net}" / "model.onnx", tmp / f"noise{batch}.npy"
+    if not model.exists():
+        cfg = tmp / f"first-{net}.yaml"
+        cfg.write_text(f"version: 1\nmodels: {{net: {{zoo: {net}}}}}\nsteps: []\nreport: {{metrics: [size]}}\n"
+                       "output: {dir: x, gzip: off}\n")
+        subprocess.run([PARE, "run", cfg, "--out", model.parent, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    np.save(x, np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32))
+    ours = [PARE, "infer", model, "--in", x, "--out", tmp / "first-y", "--threads", "2", "--quiet"]
+    return ours, [sys.executable, "-c", ORT_FIRST, model, x]
+
+
+def bench_first(tmp):
+    """pare's whole process (start, load, passes, packing, a run, the answer written) against the creation of ONNX
+    Runtime's session and its first run alone, measured inside its process: without Python's start and imports."""
+    for net, bar in (("resnet18", 1.0), ("mobilenet_v2", None)):
+        pare, ort = first_inputs(tmp, net, 1)
+        theirs = lambda: float(subprocess.run(ort, check=True, capture_output=True, text=True).stdout)
+        timed(pare), theirs()
+        a, b = median_pair(lambda: timed(pare), theirs, 5 if QUICK else 15)
+        row(f"{net}, first answer: whole process against ONNX Runtime's session creation and first run",
+            f"{a * 1e3:.0f} / {b * 1e3:.0f} ms = {a / b:.2f}x", f"<= {bar}x (goal 0.5x)" if bar else "(no bar)",
+            not bar or a / b <= bar)
+
+
+def bench_peak(tmp):
+    """Peak resident memory of whole processes, one run of batch 16 each."""
+    for net, bar in (("resnet18", 1.0), ("mobilenet_v2", None)):
+        pare, ort = first_inputs(tmp, net, 16)
+        xs, ys = [], []
+        for _ in range(3 if QUICK else 5):
+            xs.append(peak_memory(pare))
+            ys.append(peak_memory(ort))
+        a, b = statistics.median(xs), statistics.median(ys)
+        base = peak_memory(ort[:3] + ["imports"])
+        row(f"{net}, batch 16: peak memory against ONNX Runtime",
+            f"{a / 1e6:.0f} / {b / 1e6:.0f} MB = {a / b:.2f}x ({a / (b - base):.2f}x without the {base / 1e6:.0f} MB of "
+            "Python and its imports)", f"<= {bar}x (goal 0.8x)" if bar else "(no bar)", not bar or a / b <= bar)
 
 
 def bench_process(tmp):
@@ -293,8 +368,79 @@ def bench_roundtrip(tmp):
     row("all models of libonnx-testdata and onnx's wheel through a copy", last, "every one the same", p.returncode == 0)
 
 
+JPEG_MAKE = """
+import sys, numpy as np
+from pathlib import Path
+from PIL import Image
+root, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+for i in range(first, last):
+    rng = np.random.default_rng(i)
+    w, h = ((500, 375), (375, 500), (500, 500), (500, 333))[i % 4]
+    coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    fine = rng.integers(0, 256, (h // 9, w // 9, 3), dtype=np.uint8)
+    a = np.asarray(Image.fromarray(coarse).resize((w, h), Image.BICUBIC), dtype=np.float32)
+    a = a + 0.25 * (np.asarray(Image.fromarray(fine).resize((w, h), Image.BICUBIC), dtype=np.float32) - 128)
+    a += rng.normal(0, 7, (h, w, 1)).astype(np.float32) + np.linspace(-20, 20, w, dtype=np.float32)[None, :, None]
+    folder = root / f"class{i % 10}"
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(a, 0, 255).astype(np.uint8)).save(folder / f"{i:05}.jpg", quality=85)
+"""
+
+JPEG_PEER = """
+import sys, time, torch
+from torchvision import datasets, transforms as t
+steps = t.Compose([t.Resize(256), t.CenterCrop(224), t.ToTensor(),
+                   t.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+loader = torch.utils.data.DataLoader(datasets.ImageFolder(sys.argv[1], steps), batch_size=64, num_workers=2)
+n, kept = 0, []
+start = time.perf_counter()
+for x, y in loader:
+    n += len(y)
+    if len(sys.argv) > 2:
+        kept.append(x)
+print(time.perf_counter() - start, n)
+if kept:
+    import numpy
+    numpy.save(sys.argv[2], torch.cat(kept).numpy())
+"""
+
+
+def bench_jpeg(tmp):
+    """An image folder of photo-like JPEGs of 500 pixels, about 45 kB each, to normalised 224x224 tensors."""
+    import numpy as np
+    n = 1000 if QUICK else 10000
+    makers = [subprocess.Popen([sys.executable, "-c", JPEG_MAKE, tmp / "jpeg", str(a), str(b)])
+              for a, b in ((0, n // 2), (n // 2, n))]
+    if any([p.wait() for p in makers]):
+        sys.exit("the images could not be made")
+    for i in range(64):
+        (tmp / "few/all").mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp / f"jpeg/class{i % 10}/{i:05}.jpg", tmp / "few/all")
+    tool = BUILD / "tests/data_test_image"
+    options = ["resize=256", "crop=224x224", "mean=0.485,0.456,0.406", "std=0.229,0.224,0.225", "threads=2"]
+
+    def seconds(cmd):
+        t, count = subprocess.run(cmd, check=True, capture_output=True, text=True).stdout.split()
+        assert int(count) == n, f"{count} of {n} images were read"
+        return float(t)
+
+    subprocess.run([tool, "folder", tmp / "few", tmp / "few/ours", *options], check=True)
+    subprocess.run([sys.executable, "-c", JPEG_PEER, tmp / "few", tmp / "few/theirs.npy"], check=True,
+                   stdout=subprocess.DEVNULL)
+    worst = np.abs(np.load(tmp / "few/ours.images.npy") - np.load(tmp / "few/theirs.npy")).max()
+    ours = lambda: seconds([tool, "folder", tmp / "jpeg", tmp / "x", *options, "batch=64"])
+    peer = lambda: seconds([sys.executable, "-c", JPEG_PEER, tmp / "jpeg"])
+    ours(), peer()  # from here on the files lie in memory
+    a, b = median_pair(ours, peer, 3 if QUICK else 5)
+    row(f"{n} JPEGs of 500 px to 224, 2 threads, against torchvision's DataLoader with 2 workers",
+        f"{n / a:.0f} / {n / b:.0f} images/s = {b / a:.2f}x; largest difference {worst:g}", ">= 1.0x (goal 1.5x)",
+        a <= b and worst <= 1e-6)
+
+
 ROWS = {"size": bench_size, "packed": bench_packed, "roundtrip": bench_roundtrip, "process": bench_process,
-        "gzip": bench_gzip, "memory": bench_memory, "plugins": bench_plugins, "fuzz": bench_fuzz, "engine": bench_engine}
+        "gzip": bench_gzip, "memory": bench_memory, "plugins": bench_plugins, "fuzz": bench_fuzz, "first": bench_first,
+        "peak": bench_peak, "engine": bench_engine, "vit": bench_vit,
+        "jpeg": bench_jpeg}
 
 
 def main():

@@ -6,8 +6,8 @@ source_dir=${PARE_SOURCE:?PARE_SOURCE must name the source tree}
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/pare-cli-XXXXXX")
 trap 'chmod -R u+w "$tmp" 2>/dev/null; rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
-export XDG_DATA_HOME="$tmp/no-user-plugins" NO_COLOR=1
-unset PARE_PLUGIN_PATH
+export XDG_DATA_HOME="$tmp/no-user-plugins" XDG_CACHE_HOME="$tmp/cache" NO_COLOR=1
+unset PARE_PLUGIN_PATH PARE_TUNE
 passed=0
 failed=0
 

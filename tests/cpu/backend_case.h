@@ -24,7 +24,7 @@ static const pare_backend *the_backend;
 static void *the_device;
 static int the_reports;
 
-static void count_report(const pare_host *h, const pare_diag *d) {
+static inline void count_report(const pare_host *h, const pare_diag *d) {
     (void)h;
     if (d->severity == PARE_ERROR) the_reports++;
 }
@@ -51,20 +51,20 @@ static struct {
 } the_case;
 static uint64_t the_seed = 88172645463325252u;
 
-static float noise(void) { /* xorshift64, in [-1, 1) */
+static inline float noise(void) { /* xorshift64, in [-1, 1) */
     the_seed ^= the_seed << 13;
     the_seed ^= the_seed >> 7;
     the_seed ^= the_seed << 17;
     return (float)((double)(the_seed >> 40) / (double)(1 << 23) - 1.0);
 }
 
-static void case_drop(void) {
+static inline void case_drop(void) {
     for (int i = 0; i < CASE_MAX; i++) free(the_case.in[i].data);
     free(the_case.out.data);
     memset(&the_case, 0, sizeof the_case);
 }
 
-static void case_begin(const char *op) {
+static inline void case_begin(const char *op) {
     case_drop();
     the_case.spec = (pare_kernel_spec){.size = sizeof(pare_kernel_spec),
                                        .op_type = op,
@@ -77,7 +77,7 @@ static void case_begin(const char *op) {
                                        .post = the_case.posts};
 }
 
-static void operand(case_operand *c, const int64_t *dims, uint32_t ndim, uint32_t flags) {
+static inline void operand(case_operand *c, const int64_t *dims, uint32_t ndim, uint32_t flags) {
     if (ndim) memcpy(c->dims, dims, ndim * sizeof *dims);
     c->o = (pare_operand){.size = sizeof c->o, .flags = flags, .dtype = PARE_FLOAT, .ndim = ndim, .dims = c->dims};
     uint64_t n = ref_count(&c->o);
@@ -88,34 +88,34 @@ static void operand(case_operand *c, const int64_t *dims, uint32_t ndim, uint32_
     if (flags & PARE_OPERAND_CONSTANT) c->o.data = c->data;
 }
 
-static void case_in(const int64_t *dims, uint32_t ndim, uint32_t flags) {
+static inline void case_in(const int64_t *dims, uint32_t ndim, uint32_t flags) {
     uint32_t i = the_case.spec.n_in++;
     operand(&the_case.in[i], dims, ndim, flags);
     the_case.ins[i] = &the_case.in[i].o;
 }
 
-static void case_absent(void) {
+static inline void case_absent(void) {
     uint32_t i = the_case.spec.n_in++;
     the_case.in[i].o =
         (pare_operand){.size = sizeof(pare_operand), .flags = PARE_OPERAND_ABSENT, .dims = the_case.in[i].dims};
     the_case.ins[i] = &the_case.in[i].o;
 }
 
-static void case_out(const int64_t *dims, uint32_t ndim) {
+static inline void case_out(const int64_t *dims, uint32_t ndim) {
     operand(&the_case.out, dims, ndim, 0);
     the_case.out.o.layout.kind = PARE_LAYOUT_ANY;
     the_case.outs[0] = &the_case.out.o;
     the_case.spec.n_out = 1;
 }
 
-static void case_positive(uint32_t in) {
+static inline void case_positive(uint32_t in) {
     uint64_t n = ref_count(&the_case.in[in].o);
     for (uint64_t i = 0; i < n; i++) the_case.in[in].data[i] = fabsf(the_case.in[in].data[i]) + 0.1f;
 }
 
-static void case_set(uint32_t in, float x) { the_case.in[in].data[0] = x; }
+static inline void case_set(uint32_t in, float x) { the_case.in[in].data[0] = x; }
 
-static pare_attribute *attribute(const char *name, uint32_t type, uint64_t n) {
+static inline pare_attribute *attribute(const char *name, uint32_t type, uint64_t n) {
     uint32_t i = the_case.spec.n_attrs++;
     the_case.attrs[i] =
         (pare_named_attribute){.name = name, .value = {.size = sizeof(pare_attribute), .type = type, .n = n}};
@@ -123,39 +123,41 @@ static pare_attribute *attribute(const char *name, uint32_t type, uint64_t n) {
     return &the_case.attrs[i].value;
 }
 
-static void case_int(const char *name, int64_t x) { attribute(name, PARE_ATTRIBUTE_INT, 1)->i = x; }
-static void case_float(const char *name, double x) { attribute(name, PARE_ATTRIBUTE_FLOAT, 1)->f = x; }
-static void case_text(const char *name, const char *x) { attribute(name, PARE_ATTRIBUTE_STRING, strlen(x))->s = x; }
-static void case_ints(const char *name, const int64_t *x, uint64_t n) {
+static inline void case_int(const char *name, int64_t x) { attribute(name, PARE_ATTRIBUTE_INT, 1)->i = x; }
+static inline void case_float(const char *name, double x) { attribute(name, PARE_ATTRIBUTE_FLOAT, 1)->f = x; }
+static inline void case_text(const char *name, const char *x) {
+    attribute(name, PARE_ATTRIBUTE_STRING, strlen(x))->s = x;
+}
+static inline void case_ints(const char *name, const int64_t *x, uint64_t n) {
     int64_t *kept = the_case.ints[the_case.spec.n_attrs];
     memcpy(kept, x, n * sizeof *x);
     attribute(name, PARE_ATTRIBUTE_INTS, n)->ints = kept;
 }
 
-static void case_post(pare_post_op p) {
+static inline void case_post(pare_post_op p) {
     uint32_t i = the_case.spec.n_post++;
     p.size = sizeof p;
     the_case.post[i] = p;
     the_case.posts[i] = &the_case.post[i];
 }
 
-static void case_post_with(uint32_t kind) { /* an operand of the output's dims */
+static inline void case_post_with(uint32_t kind) { /* an operand of the output's dims */
     case_in(the_case.out.dims, the_case.out.o.ndim, 0);
     case_post((pare_post_op){.kind = kind, .operand = the_case.spec.n_in - 1});
 }
 
-static void case_own_inputs(bool own) { the_case.own = own ? UINT32_MAX : 0; }
-static void case_own_input(uint32_t i) { the_case.own = 1u << i; }
-static void case_candidate(uint32_t n) { the_case.candidate = n; }
-static uint32_t case_done_posts(void) { return the_case.done_posts; }
-static const char *case_kernel_name(void) { return the_case.name; }
-static const pare_kernel_spec *case_spec(void) { return &the_case.spec; }
-static float *case_result(uint64_t *n) {
+static inline void case_own_inputs(bool own) { the_case.own = own ? UINT32_MAX : 0; }
+static inline void case_own_input(uint32_t i) { the_case.own = 1u << i; }
+static inline void case_candidate(uint32_t n) { the_case.candidate = n; }
+static inline uint32_t case_done_posts(void) { return the_case.done_posts; }
+static inline const char *case_kernel_name(void) { return the_case.name; }
+static inline const pare_kernel_spec *case_spec(void) { return &the_case.spec; }
+static inline float *case_result(uint64_t *n) {
     *n = ref_count(&the_case.out.o);
     return the_case.out.data;
 }
 
-static double post_of(const pare_post_op *p, double x, double other) {
+static inline double post_of(const pare_post_op *p, double x, double other) {
     switch (p->kind) {
     case PARE_POST_RELU: return x > 0 ? x : 0;
     case PARE_POST_CLIP: return x < p->alpha ? p->alpha : x > p->beta ? p->beta : x;
@@ -172,14 +174,14 @@ static double post_of(const pare_post_op *p, double x, double other) {
     }
 }
 
-static void *device_memory(uint64_t bytes) {
+static inline void *device_memory(uint64_t bytes) {
     void *p = NULL;
     assert_int_equal(the_backend->alloc(the_device, bytes, &p), PARE_OK);
     assert_int_equal(the_backend->fill(the_device, p, 0xff, bytes), PARE_OK); /* NaN, wherever nobody writes */
     return p;
 }
 
-static void reorder(const pare_operand *like, pare_layout from, pare_layout to, const void *src, void *dst) {
+static inline void reorder(const pare_operand *like, pare_layout from, pare_layout to, const void *src, void *dst) {
     pare_operand a = *like, b = *like;
     a.layout = from;
     b.layout = to;
@@ -204,12 +206,12 @@ static void reorder(const pare_operand *like, pare_layout from, pare_layout to, 
     the_backend->kernel_free(k);
 }
 
-static pare_layout plain_layout(const pare_operand *o) {
+static inline pare_layout plain_layout(const pare_operand *o) {
     return (pare_layout){.kind = PARE_LAYOUT_PLAIN, .nbytes = ref_count(o) * sizeof(float)};
 }
 
 /* An input in the layout that a convolution would leave it in. */
-static void find_own_layout(case_operand *c) {
+static inline void find_own_layout(case_operand *c) {
     pare_operand x = c->o, y = c->o;
     int64_t wd[5] = {c->dims[1], c->dims[1], 1, 1, 1};
     float *w = calloc((size_t)(wd[0] * wd[1]), sizeof *w);
@@ -240,7 +242,7 @@ static void find_own_layout(case_operand *c) {
     free(w);
 }
 
-static bool case_has_kernel(void) {
+static inline bool case_has_kernel(void) {
     void *k;
     if (the_backend->kernel(the_device, &the_case.spec, the_case.candidate, &k)) return false;
     the_backend->kernel_free(k);
@@ -248,7 +250,7 @@ static bool case_has_kernel(void) {
 }
 
 /* Runs the case on the plugin, result in the_case.out.data. */
-static void run_backend(const char *prefix) {
+static inline void run_backend(const char *prefix) {
     pare_kernel_spec *s = &the_case.spec;
     for (uint32_t i = 0; i < s->n_in; i++)
         if (the_case.own >> i & 1 && the_case.in[i].o.ndim == 4 && !the_case.in[i].o.flags)
@@ -310,7 +312,7 @@ static void run_backend(const char *prefix) {
 
 /* The kernel's name begins with `prefix`; every element within `tolerance` of the plain kernel's, taken relative to the
  * largest of them. */
-static void case_check(const char *prefix, double tolerance) {
+static inline void case_check(const char *prefix, double tolerance) {
     pare_kernel_spec s = the_case.spec;
     uint64_t n = ref_count(&the_case.out.o);
     float *want = malloc(n * sizeof *want);
@@ -345,7 +347,7 @@ static void case_check(const char *prefix, double tolerance) {
     free(want);
 }
 
-static const pare_backend *case_open_plugin(const char *path) {
+static inline const pare_backend *case_open_plugin(const char *path) {
     void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL), *symbol;
     if (!object || !(symbol = dlsym(object, "pare_plugin_v1"))) return NULL;
     const pare_plugin *(*entry)(void);
@@ -353,17 +355,20 @@ static const pare_backend *case_open_plugin(const char *path) {
     return entry()->backends[0];
 }
 
-static int case_setup(void **state) {
+static inline int case_setup(void **state) {
     (void)state;
-    the_backend = case_open_plugin(PARE_CPU_PLUGIN);
+    const char *other = getenv("PARE_TEST_CPU"); /* built against another oneDNN */
+    the_backend = case_open_plugin(other && *other ? other : PARE_CPU_PLUGIN);
     if (!the_backend) return -1;
     pare_device_opts opts = {.size = sizeof opts, .threads = 2};
     if (the_backend->open(&the_host, &opts, &the_device)) return -1;
     print_message("%s\n", the_backend->describe(the_device));
+    const char *major = getenv("PARE_TEST_ONEDNN"); /* "3": it must be oneDNN 3.x that is tried */
+    if (major && strncmp(the_backend->describe(the_device) + strlen("oneDNN "), major, strlen(major)) != 0) return -1;
     return 0;
 }
 
-static int case_teardown(void **state) {
+static inline int case_teardown(void **state) {
     (void)state;
     case_drop();
     the_backend->close(the_device);

@@ -235,6 +235,35 @@ static void folders(void **state) {
     open_bad(&src, PARE_EINVAL, "data.empty", "void");
 }
 
+/* The names alone, without samples. */
+static void class_names(void **state) {
+    (void)state;
+    make_dir(in_tmp("names/b"));
+    make_dir(in_tmp("names/A"));
+    put_file(in_tmp("names/file"), "no class");
+    pare_data_source src = {.kind = PARE_DATA_FOLDER, .path = in_tmp("names")};
+    uint32_t n;
+    char **names = pare_data_source_classes(&src, &n);
+    assert_int_equal(n, 2);
+    assert_string_equal(names[0], "A");
+    assert_string_equal(names[1], "b");
+    for (uint32_t i = 0; i < n; i++) free(names[i]);
+    free(names);
+    src.path = in_tmp("names/nowhere");
+    assert_null(pare_data_source_classes(&src, &n));
+    assert_int_equal(n, 0);
+    make_dir(in_tmp("names10"));
+    put_file(in_tmp("names10/batches.meta.txt"), "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n");
+    src = (pare_data_source){.kind = PARE_DATA_CIFAR10, .path = in_tmp("names10")};
+    names = pare_data_source_classes(&src, &n);
+    assert_int_equal(n, 10);
+    assert_string_equal(names[9], "j");
+    for (uint32_t i = 0; i < n; i++) free(names[i]);
+    free(names);
+    src.kind = PARE_DATA_IDX;
+    assert_null(pare_data_source_classes(&src, &n));
+}
+
 static void lists(void **state) {
     (void)state;
     make_dir(in_tmp("l"));
@@ -303,6 +332,22 @@ static void arrays(void **state) {
     put_npy("y4.npy", PARE_INT64, 1, (int64_t[]){3}, (int64_t[]){0, -5, 1});
     src.labels = in_tmp("y4.npy");
     open_bad(&src, PARE_EINVAL, "data.label-range", "sample 1 is -5");
+    put_npy("y5.npy", PARE_UINT64, 1, (int64_t[]){3}, (uint64_t[]){0, 1, UINT64_MAX});
+    src.labels = in_tmp("y5.npy");
+    open_bad(&src, PARE_EINVAL, "data.label-range", "sample 2 is");
+    src.labels = in_tmp("y.npy");
+    src.classes = 2;
+    open_bad(&src, PARE_EINVAL, "data.label-range", "sample 1 is 2; 0 to 1");
+    src.classes = 0;
+    put_npy("y6.npy", PARE_BOOL, 2, (int64_t[]){3, 1}, "\0\1\1");
+    src.labels = in_tmp("y6.npy");
+    set = open_good(&src, NULL);
+    assert_int_equal(pare_data_label(set, 2), 1);
+    pare_data_free(set);
+    static const char object[] = "\x93NUMPY\1\0\x36\0{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n";
+    write_bytes_to(in_tmp("o.npy"), object, sizeof object - 1);
+    src.labels = in_tmp("o.npy");
+    open_bad(&src, PARE_EUNSUPPORTED, "npy.dtype", "o.npy");
     put_npy("s.npy", PARE_FLOAT, 0, NULL, (float[]){1});
     src = (pare_data_source){.kind = PARE_DATA_NPY, .path = in_tmp("s.npy")};
     open_bad(&src, PARE_EINVAL, "data.dims", "single number");
@@ -383,9 +428,9 @@ static void randoms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(idx),    cmocka_unit_test(idx_bad), cmocka_unit_test(fashion),
-        cmocka_unit_test(cifar),  cmocka_unit_test(folders), cmocka_unit_test(lists),
-        cmocka_unit_test(arrays), cmocka_unit_test(tensors), cmocka_unit_test(randoms),
+        cmocka_unit_test(idx),     cmocka_unit_test(idx_bad), cmocka_unit_test(fashion),     cmocka_unit_test(cifar),
+        cmocka_unit_test(folders), cmocka_unit_test(lists),   cmocka_unit_test(class_names), cmocka_unit_test(arrays),
+        cmocka_unit_test(tensors), cmocka_unit_test(randoms),
     };
     return cmocka_run_group_tests(tests, tmpdir_make, tmpdir_remove);
 }

@@ -258,7 +258,6 @@ static void test_newer(void **state) {
     (void)state;
     static const row rows[] = {
         {"Conv", 22, "f[1,1,4,4] f[1,1,3,3]", "", "y", "Conv(x,x)"},
-        {"Attention", 23, "f[1,1,2,2] f[1,1,2,2] f[1,1,2,2]", "", "y", "!came with opset 23"},
         {"Cast", 24, "f[2]", "to=10 round_mode=down", "y", "Cast(x):to=10"},
         {"Cast", 24, "f[2]", "to=24 round_mode=down", "y", "!a mode other than up"},
         {"Cast", 24, "f[2]", "to=24 round_mode=up", "y", "Cast(x):to=24"},
@@ -288,6 +287,37 @@ static void test_newer(void **state) {
          "Cast(x):to=1 Mul(x,x) ReduceMean(x,{0,1}) Add(x,f(1e-05)) Sqrt(x) Div(x,x) Cast(x):to=10 Mul(x,x)"},
         {"RMSNormalization", 23, "f[2,3] f[3]", "axis=2", "y", "!axis 2"},
         {"Convolve", 21, "f[2]", "", "y", "!no such operator"},
+        {"LinearAttention", 27, "f[1,2,2] f[1,2,2] f[1,2,2]", "", "y", "!came with opset 27"},
+    };
+    CHECK(rows);
+}
+
+#define QKV "f[1,2,3,4] f[1,2,3,4] f[1,2,3,4]"
+#define SCORES "Transpose(x):perm= Mul(x,f(0.707107)) Mul(x,f(0.707107)) MatMul(x,x) "
+static void test_attention(void **state) {
+    (void)state;
+    static const row rows[] = {
+        {"Attention", 23, QKV, "", "y", SCORES "Softmax(x):axis=-1 MatMul(x,x)"},
+        {"Attention", 23, QKV, "is_causal=1", "y",
+         SCORES "Shape(x):start=-2 Expand(f(-inf),x) Trilu(x,(1)) Add(x,x) Softmax(x):axis=-1 MatMul(x,x)"},
+        {"Attention", 23, QKV " f[3,3]", "softcap=2.0", "y",
+         SCORES "Div(x,f(2)) Tanh(x) Mul(x,f(2)) Add(x,x) Softmax(x):axis=-1 "
+                "ReduceMax(x,{-1}) Equal(x,f(-inf)) Where(x,f(0),x) MatMul(x,x)"},
+        {"Attention", 23, QKV " f{0,0,-1}", "", "y", SCORES "Add(x,f{0,0,-1}) Softmax(x):axis=-1 MatMul(x,x)"},
+        {"Attention", 23, "f[1,4,3,4] f[1,2,3,4] f[1,2,3,4]", "scale=0.25", "y",
+         "Gather(x,{0,0,1,1}):axis=1 Gather(x,{0,0,1,1}):axis=1 Transpose(x):perm= Mul(x,f(0.5)) Mul(x,f(0.5)) "
+         "MatMul(x,x) Softmax(x):axis=-1 MatMul(x,x)"},
+        {"Attention", 23, "f[1,3,8] f[1,3,8] f[1,3,8]", "q_num_heads=2 kv_num_heads=2", "y",
+         "Reshape(x,{0,0,2,-1}) Transpose(x):perm= Reshape(x,{0,0,2,-1}) Transpose(x):perm= Reshape(x,{0,0,2,-1}) "
+         "Transpose(x):perm= " SCORES "Softmax(x):axis=-1 MatMul(x,x) Transpose(x):perm= Reshape(x,{0,0,-1})"},
+        {"Attention", 23, QKV, "softmax_precision=11", "y",
+         SCORES "Cast(x):to=11 Softmax(x):axis=-1 Cast(x):to=1 MatMul(x,x)"},
+        {"Attention", 23, "f[1,3,8] f[1,3,8] f[1,3,8]", "", "y", "!q_num_heads"},
+        {"Attention", 23, "f[1,3,3,4] f[1,2,3,4] f[1,2,3,4]", "", "y", "!multiple"},
+        {"Attention", 23, "f[1,2,3,?] f[1,2,3,4] f[1,2,3,4]", "", "y", "!size of a head"},
+        {"Attention", 23, "f[1,8] f[1,8] f[1,8]", "", "y", "!3 or 4"},
+        {"Attention", 23, QKV " f[3,3] f[1,2,1,4] f[1,2,1,4]", "", "y", "!past_key"},
+        {"Attention", 25, QKV, "left_window_size=1", "y", "!windows"},
     };
     CHECK(rows);
 }
@@ -397,9 +427,9 @@ static void test_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_inputs), cmocka_unit_test(test_legacy),       cmocka_unit_test(test_resize),
-        cmocka_unit_test(test_newer),  cmocka_unit_test(test_model),        cmocka_unit_test(test_subgraph),
-        cmocka_unit_test(test_names),  cmocka_unit_test(test_used_outputs),
+        cmocka_unit_test(test_inputs),   cmocka_unit_test(test_legacy),    cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_newer),    cmocka_unit_test(test_attention), cmocka_unit_test(test_model),
+        cmocka_unit_test(test_subgraph), cmocka_unit_test(test_names),     cmocka_unit_test(test_used_outputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include "engine/parts.h"
 #include "far/net.h"
+#include "model/zoo.h"
 
 #include <stdlib.h>
 
@@ -116,6 +117,48 @@ static void in_place_only_when_dead(void **state) {
     assert_int_equal(p.buffers.data[2].root, 2);
     assert_int_equal(p.buffers.data[3].root, 2);
     plan_clear(&p);
+}
+
+/* ---- real networks ---- */
+
+/* No layout takes less than the most that is alive at one step. */
+static uint64_t lower_bound(const pare_plan *p) {
+    uint64_t most = 0;
+    for (size_t step = 0; step <= p->steps.len; step++) {
+        uint64_t alive = 0;
+        for (size_t i = 0; i < p->buffers.len; i++) {
+            const pare_buffer *b = &p->buffers.data[i];
+            if (b->kind == PARE_BUFFER_ARENA && b->root == i && b->first <= step && b->last >= step) alive += b->nbytes;
+        }
+        if (alive > most) most = alive;
+    }
+    return most;
+}
+
+static void near_the_bound(void **state) {
+    (void)state;
+    static const char *const nets[] = {"resnet18", "mobilenet_v2"};
+    memset(&far_ctl, 0, sizeof far_ctl);
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++)
+        for (int64_t batch = 1; batch <= 16; batch += 15) {
+            pare_arg args[] = {{.u.i = 1000, .n = 1}, {.u.i = 3, .n = 1}, {.u.i = 224, .n = 1}, {.n = 1}, {.n = 1}};
+            pare_model *m = NULL;
+            assert_int_equal(pare_zoo_find(nets[i])->build(args, 1, NULL, &m), PARE_OK);
+            pare_session *s = open_on(m, net_opts(NET_CPU));
+            pare_array shape = {.refs = 1, .dtype = PARE_FLOAT, .ndim = 4, .dims = {batch, 3, 224, 224}}, *in = &shape;
+            shape.count = (uint64_t)batch * 3 * 224 * 224;
+            shape.nbytes = shape.count * sizeof(float);
+            assert_int_equal(pare_session_ready(s, &in, NULL), PARE_OK);
+            assert_int_equal(pare_session_ready(s, &in, NULL), PARE_OK);
+            assert_int_equal(s->n_plans, 1);
+            uint64_t bound = lower_bound(s->latest), arena = s->latest->arena[0];
+            print_message("%s batch %d: arena %.2f MB, lower bound %.2f MB\n", nets[i], (int)batch, (double)arena / 1e6,
+                          (double)bound / 1e6);
+            assert_true(arena >= bound);
+            assert_true((double)arena <= 1.1 * (double)bound);
+            pare_session_close(s);
+            pare_model_free(m);
+        }
 }
 
 /* ---- order ---- */
@@ -238,7 +281,8 @@ static void side_by_side(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_teardown(f, teardown)
-    const struct CMUnitTest tests[] = {T(never_overlapping), T(chain),      T(in_place_only_when_dead),
-                                       T(both_want_the_add), T(plans_kept), T(side_by_side)};
+    const struct CMUnitTest tests[] = {
+        T(never_overlapping), T(chain),       T(in_place_only_when_dead), T(near_the_bound), T(both_want_the_add),
+        T(plans_kept),        T(side_by_side)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

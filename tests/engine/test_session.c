@@ -1,61 +1,13 @@
-/* test_session.c - sessions on near and far: results, shapes that data decides, what is refused, memory. */
+/* test_session.c - sessions on every device: results, shapes that data decides, what comes out, what is refused. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "far/net.h"
+#include "far/check.h"
 
 #include <stdlib.h>
-
-static pare_diags *diags(void) { return pare_diags_new(PARE_DIAG_SILENT, stderr); }
-
-static void assert_said(pare_diags *d, const char *code, const char *part) {
-    for (size_t i = 0; i < pare_diags_count(d); i++) {
-        const pare_diag_item *it = pare_diags_get(d, i);
-        if (strcmp(it->code, code) == 0 && strstr(it->message, part)) return;
-    }
-    for (size_t i = 0; i < pare_diags_count(d); i++)
-        print_error("said: [%s] %s\n", pare_diags_get(d, i)->code, pare_diags_get(d, i)->message);
-    fail_msg("nobody said [%s] \"%s\"", code, part);
-}
-
-static void print_all(pare_diags *d) {
-    for (size_t i = 0; i < pare_diags_count(d); i++)
-        print_error("said: [%s] %s\n", pare_diags_get(d, i)->code, pare_diags_get(d, i)->message);
-}
-
-static pare_session *open_on(const pare_model *m, pare_session_opts o) {
-    pare_diags *d = diags();
-    pare_session *s = NULL;
-    if (pare_session_open(m, &o, d, &s)) print_all(d);
-    assert_non_null(s);
-    pare_diags_free(d);
-    return s;
-}
-
-static pare_array *run1(pare_session *s, pare_array *x) {
-    pare_diags *d = diags();
-    pare_array *out[4] = {NULL};
-    if (pare_session_run(s, &x, d, out)) print_all(d);
-    assert_non_null(out[0]);
-    pare_diags_free(d);
-    return out[0];
-}
-
-static int setup(void **state) {
-    (void)state;
-    memset(&far_ctl, 0, sizeof far_ctl);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    assert_int_equal(far_ctl.wrong, 0);
-    assert_int_equal(far_ctl.live, 0);
-    return 0;
-}
 
 /* ---- results ---- */
 
@@ -153,29 +105,6 @@ static void packed_once(void **state) {
     }
     assert_int_equal(far_ctl.packs, 3);
     pare_session_close(s);
-    pare_model_free(m);
-}
-
-/* A node that far has no kernel for runs on the host, in between. */
-static void mixed_devices(void **state) {
-    (void)state;
-    static const char *const ops[] = {"Relu", "Conv", "Gemm", "GlobalAveragePool", "Add", "Flatten"};
-    pare_model *m = net_residual(-1);
-    const int64_t dims[] = {2, 2, 6, 6};
-    pare_array *x = net_filled(4, dims, 1);
-    pare_session *s = open_on(m, net_opts(NET_NEAR));
-    pare_array *want = run1(s, x);
-    pare_session_close(s);
-    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
-        far_ctl.refuse = ops[i];
-        s = open_on(m, net_opts(NET_FAR));
-        pare_array *got = run1(s, x);
-        assert_true(net_distance(got, want) < 1e-5);
-        pare_array_unref(got);
-        pare_session_close(s);
-    }
-    pare_array_unref(want);
-    pare_array_unref(x);
     pare_model_free(m);
 }
 
@@ -299,14 +228,13 @@ static void fetches(void **state) {
         assert_true(net_f(out[3])[1] == net_number(1 + 9 * 977));
         for (uint64_t i = 0; i < out[1]->count; i++) assert_true(net_f(out[1])[i] >= 0);
         for (int i = 0; i < 4; i++) {
-            if (device)
-                assert_true(net_distance(out[i], first[i]) < 1e-5), pare_array_unref(out[i]),
-                    pare_array_unref(first[i]);
-            else
-                first[i] = out[i];
+            if (!first[i]) first[i] = pare_array_ref(out[i]);
+            assert_true(net_distance(out[i], first[i]) < 1e-5);
+            pare_array_unref(out[i]);
         }
         pare_session_close(s);
     }
+    for (int i = 0; i < 4; i++) pare_array_unref(first[i]);
     pare_session_opts o = net_opts(NET_NEAR);
     const char *const wrong[] = {"nope"};
     o.fetches = wrong;
@@ -412,69 +340,10 @@ static void refusals(void **state) {
     pare_model_free(m);
 }
 
-/* ---- memory ---- */
-
-static void capped(void **state) {
-    (void)state;
-    pare_model *m = net_residual(-1);
-    pare_session_opts o = net_opts(NET_FAR);
-    o.memory = 16000;
-    pare_session *s = open_on(m, o);
-    const int64_t one[] = {1, 2, 6, 6}, many[] = {64, 2, 6, 6};
-    pare_array *x = net_filled(4, one, 1), *big = net_filled(4, many, 1), *y = NULL;
-    uint64_t before = far_ctl.allocs;
-    pare_diags *d = diags();
-    assert_int_equal(pare_session_run(s, &big, d, &y), PARE_ENOMEM);
-    assert_null(y);
-    assert_int_equal(far_ctl.allocs, before); /* said before anything was allocated */
-    assert_said(d, "engine.memory", "at batch 64 needs");
-    assert_non_null(strstr(pare_diags_get(d, pare_diags_count(d) - 1)->hint, "a batch of about"));
-    pare_diags_free(d);
-    y = run1(s, x);
-    pare_array_unref(y);
-    pare_array_unref(x);
-    pare_array_unref(big);
-    pare_session_close(s);
-    pare_model_free(m);
-}
-
-/* Whichever allocation fails: a status, nothing lost, and the next run works. */
-static void out_of_memory(void **state) {
-    (void)state;
-    pare_model *m = net_residual(-1);
-    const int64_t dims[] = {2, 2, 6, 6};
-    pare_array *x = net_filled(4, dims, 1);
-    int failed = 0;
-    for (uint64_t n = 1; n < 40; n++) {
-        pare_session *s = open_on(m, net_opts(NET_FAR));
-        pare_array *y = NULL;
-        pare_diags *d = diags();
-        far_ctl.fail_at = n;
-        pare_status st = pare_session_run(s, &x, d, &y);
-        assert_true(st == PARE_OK || st == PARE_ENOMEM);
-        if (st) {
-            failed++;
-            assert_null(y);
-            assert_int_equal(pare_diags_errors(d), 1);
-        }
-        far_ctl.fail_at = 0;
-        pare_array_unref(y);
-        y = run1(s, x);
-        pare_array_unref(y);
-        pare_diags_free(d);
-        pare_session_close(s);
-        assert_int_equal(far_ctl.live, 0);
-    }
-    assert_true(failed >= 5);
-    pare_array_unref(x);
-    pare_model_free(m);
-}
-
 int main(void) {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = {T(by_hand),      T(residual_all_ways),   T(packed_once),     T(mixed_devices),
-                                       T(shape_chain),  T(numbers_of_an_input), T(depth_of_floats), T(fetches),
-                                       T(nothing_in),   T(wrong_inputs),        T(refusals),        T(capped),
-                                       T(out_of_memory)};
+#define T(f) cmocka_unit_test_setup_teardown(f, far_setup, far_teardown)
+    const struct CMUnitTest tests[] = {
+        T(by_hand),         T(residual_all_ways), T(packed_once), T(shape_chain),  T(numbers_of_an_input),
+        T(depth_of_floats), T(fetches),           T(nothing_in),  T(wrong_inputs), T(refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,6 +78,7 @@ static pare_status dev_open(bool far, const pare_device_opts *o, void **out) {
     if (far) {
         d->region = mmap(NULL, REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (d->region == MAP_FAILED) abort();
+        far_ctl.region = d->region;
     }
     *out = d;
     return PARE_OK;
@@ -239,7 +240,7 @@ static pare_status dev_sync(void *p) {
     for (size_t i = 0; i < d->n_jobs; i++) {
         job *j = &d->jobs[i];
         if (j->kernel && !st)
-            st = run_now(j->kernel, j->in, j->out, j->scratch);
+            st = far_ctl.fail_run && --far_ctl.fail_run == 0 ? PARE_EIO : run_now(j->kernel, j->in, j->out, j->scratch);
         else if (!j->kernel && j->src)
             memcpy(j->dst, j->src, j->bytes);
         else if (!j->kernel)
@@ -281,7 +282,7 @@ static void kernel_free(void *p) {
 
 static void copy_operand(kernel *k, const pare_operand *o, pare_operand *to) {
     *to = *o;
-    if (o->flags & PARE_OPERAND_ABSENT) return;
+    if (o->flags & PARE_OPERAND_ABSENT && !o->dims) return; /* some ops look at an absent one's dims */
     to->dims = keep(k, o->dims, o->ndim * sizeof *o->dims);
     if (o->data) to->data = keep(k, o->data, pare_nbytes(o->dtype, count_of(o)));
 }
@@ -322,6 +323,13 @@ static void copy_spec(kernel *k, const pare_kernel_spec *s) {
 
 static bool is(const pare_kernel_spec *s, const char *op) { return strcmp(s->op_type, op) == 0; }
 
+static bool named(const char *list, const char *word) {
+    size_t len = strlen(word);
+    for (const char *p = list; (p = strstr(p, word)); p += len)
+        if ((p == list || p[-1] == ' ') && (!p[len] || p[len] == ' ')) return true;
+    return false;
+}
+
 /* Conv on far, float: layouts, packing, post-ops. */
 static void make_reversed(kernel *k, const pare_kernel_spec *s) {
     uint64_t n_x = count_of(s->in[0]), n_w = count_of(s->in[1]), n_y = count_of(s->out[0]);
@@ -353,7 +361,7 @@ static pare_status kernel_make(void *p, const pare_kernel_spec *s, uint32_t cand
     bool own_in = false;
     for (uint32_t i = 0; i < s->n_in; i++) own_in = own_in || s->in[i]->layout.kind == PARE_LAYOUT_OWN;
     if (!reorder && (!op || (op->supports && !op->supports(s)))) return PARE_EUNSUPPORTED;
-    if (d->far && far_ctl.refuse && is(s, far_ctl.refuse)) return PARE_EUNSUPPORTED;
+    if (d->far && far_ctl.refuse && named(far_ctl.refuse, s->op_type)) return PARE_EUNSUPPORTED;
     if (candidate) return PARE_ENOTFOUND;
     (void)own_in; /* whatever comes, plain is asked for */
     kernel *k = calloc(1, sizeof *k);

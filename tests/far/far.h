@@ -11,15 +11,20 @@
 
 /* What the tests turn and read. Reset between tests with memset. */
 typedef struct far_control {
-    uint64_t fail_at;                              /* the n-th allocation from now on far fails, 0: none */
-    const char *refuse;                            /* far has no kernel for this op */
+    uint64_t fail_at;   /* the n-th allocation from now on far fails, 0: none */
+    uint64_t fail_run;  /* the n-th kernel that far's queue runs from now on fails, as late as that is; 0: none */
+    const char *refuse; /* far has no kernels for these ops: names with spaces between */
     uint64_t allocs, live, live_bytes, peak_bytes; /* far's */
     uint64_t kernels, runs, packs, reorders, posts;
-    uint64_t wrong; /* pointers that point where they may not */
+    uint64_t wrong;        /* pointers that point where they may not */
+    unsigned char *region; /* far's memory, of the device opened last: to touch it ends the process */
 } far_control;
 extern far_control far_ctl;
 
 extern const pare_backend far_backend, near_backend;
+/* The cpu plugin of this build, or the one that PARE_TEST_CPU names; opened once, ends the process where it can't be.
+ */
+const pare_backend *far_cpu_backend(void);
 extern const pare_host far_host;
 
 #endif

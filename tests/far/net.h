@@ -66,11 +66,15 @@ static inline pare_model *net_new(int64_t opset) {
 
 /* ---- running ---- */
 
-enum { NET_NEAR, NET_FAR, NET_DEVICES };
+/* near: the plain C kernels; cpu: the plugin; far; and far with the plugin for what far has no kernel for. */
+enum { NET_NEAR, NET_FAR, NET_CPU, NET_FAR_CPU, NET_DEVICES };
+
+static inline bool net_is_far(int device) { return device == NET_FAR || device == NET_FAR_CPU; }
 
 static inline pare_session_opts net_opts(int device) {
-    pare_session_opts o = {.backend = {device == NET_FAR ? &far_backend : &near_backend, &far_host},
-                           .host_backend = {&near_backend, &far_host},
+    const pare_backend *host = device >= NET_CPU ? far_cpu_backend() : &near_backend;
+    pare_session_opts o = {.backend = {net_is_far(device) ? &far_backend : host, &far_host},
+                           .host_backend = {host, &far_host},
                            .threads = 1};
     return o;
 }

@@ -4,8 +4,10 @@ A script imports what it needs under `with common.needed():`. What is missing th
 is a failure, as bootstrap promises."""
 import contextlib
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 SOURCE = Path(os.environ.get("PARE_SOURCE", Path(__file__).resolve().parents[2]))
@@ -46,6 +48,33 @@ def pare(*args, ok=True):
     if ok:
         expect(run.returncode == 0, f"pare {' '.join(map(str, args))}: {run.returncode}\n{run.stderr}")
     return run
+
+
+def classifier(path):
+    """Writes to `path` the trained text-direction classifier (PP-OCR's mobile one) that rapidocr-onnxruntime ships.
+    False: its wheel can't be had."""
+    cache = Path(os.environ.get("PARE_CACHE", Path.home() / ".cache" / "pare")) / "wheels"
+    cache.mkdir(parents=True, exist_ok=True)
+    if not list(cache.glob("rapidocr_onnxruntime-*.whl")):
+        try:
+            subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1",
+                            "--timeout", "15", "--disable-pip-version-check", "--dest", str(cache),
+                            "rapidocr-onnxruntime"],
+                           capture_output=True, timeout=180)
+        except subprocess.TimeoutExpired:
+            return False
+    wheels = sorted(cache.glob("rapidocr_onnxruntime-*.whl"))
+    if not wheels:
+        return False
+    with zipfile.ZipFile(wheels[-1]) as z:
+        name = next(n for n in z.namelist() if n.endswith(".onnx") and "cls" in n)
+        path.write_bytes(z.read(name))
+    return True
+
+
+def output_file(folder, name):
+    """Where `pare infer --out folder` puts the output of that name."""
+    return Path(folder) / (re.sub(r"[/\x00-\x1f]", "_", name) + ".npy")
 
 
 def verdict():

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """pare's data layer against numpy and Pillow: .npy and .npz files both ways, and decode, resize, crop, normalise of
 images made here (JPEG of every colour model and subsampling, PNG of every kind), compared with the steps that
-torchvision's transforms take on Pillow images. Pixels must be equal to the byte; what remains is f32 rounding.
+torchvision's transforms take on Pillow images. Pixels must be equal to the byte; what remains is f32 rounding. And what
+`pare infer` says of an image against ONNX Runtime on those pixels, by a data file and by the model's own metadata.
 
-env: PARE_BUILD (the build tree, for tests/data_test_image)"""
+env: PARE_BUILD (the build tree, for tests/data_test_image), PARE_BIN"""
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from common import needed
 
 with needed():
     import numpy as np
+    import onnx
+    import onnxruntime
     from PIL import Image
 
 TOOL = Path(os.environ["PARE_BUILD"]) / "tests" / "data_test_image"
@@ -210,12 +214,74 @@ def arrays(dir):
     print(f"{n + 3} arrays")
 
 
+DATA = """version: 1
+models: {net: {zoo: mobilenet_v2, with: {classes: 6, size: 64}}}
+data:
+  preprocess: {resize: 72, crop: 64, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}
+  test: {folder: six}
+steps: []
+report: {on: test, metrics: [size, accuracy]}
+output: {dir: made, gzip: off}
+"""
+
+
+def infer(dir):
+    rng = np.random.default_rng(4)
+    names = ["B", "a", "b10", "b9", "c d", "z"]
+    for name in names:
+        (dir / "six" / name).mkdir(parents=True)
+        Image.fromarray(picture(rng, 90, 70)).save(dir / "six" / name / "x.jpg", quality=80)
+    (dir / "d.yaml").write_text(DATA)
+    (dir / "plain.yaml").write_text("data: {test: {folder: six}}\n")
+    bin = os.environ["PARE_BIN"]
+
+    def run(*args):
+        r = subprocess.run([bin, *map(str, args)], capture_output=True, text=True, cwd=dir)
+        check(r.returncode == 0, f"pare {' '.join(map(str, args))}: {r.stderr}")
+        return r.stdout
+
+    run("run", "d.yaml", "--quiet")
+    model = onnx.load(dir / "made/model.onnx")
+    meta = {p.key: p.value for p in model.metadata_props}
+    want = {"mean": MEAN, "std": STD, "resize": 72, "crop": [64, 64]}
+    check(json.loads(meta["ai.pare.preprocess"]) == want, "the metadata's preprocessing")
+    check(json.loads(meta["ai.pare.classes"]) == names, "the metadata's classes")
+    session = onnxruntime.InferenceSession(dir / "made/model.onnx", providers=["CPUExecutionProvider"])
+    soft = onnx.load(dir / "made/model.onnx")  # the same with a Softmax at its end: the same answer
+    soft.graph.node.append(onnx.helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1))
+    soft.graph.output[0].name = "probabilities"
+    onnx.save(soft, dir / "soft.onnx")
+    worst = 0.0
+    paths = [dir / "six" / name / "x.jpg" for name in names]
+    for file, args in (("made/model.onnx", ["--data", "d.yaml"]), ("made/model.onnx", []), ("soft.onnx", []),
+                       ("soft.onnx", ["--data", "plain.yaml"])):
+        out = json.loads(run("infer", file, *paths, "--json", "--quiet", *args) or '{"images": []}')
+        check(len(out["images"]) == len(paths), f"infer {file} {args}: {len(out['images'])} answers")
+        for path, image in zip(paths, out["images"]):
+            x = tensor(crop(resize(Image.open(path).convert("RGB"), 72), 64, 64), MEAN, STD)[None]
+            y = session.run(None, {"input": x})[0][0].astype(np.float64)
+            p = np.exp(y - y.max())
+            p /= p.sum()
+            order = np.argsort(-y, kind="stable")[:5]
+            check([t["label"] for t in image["top"]] == order.tolist(), f"infer {file} {args} {path.parent.name}: order")
+            check([t["class"] for t in image["top"]] == [names[i] for i in order], f"infer {file} {args}: names")
+            e = max(np.abs([t["logit"] for t in image["top"]] - y[order]).max() / np.abs(y).max(),
+                    np.abs([t["probability"] for t in image["top"]] - p[order]).max())
+            worst = max(worst, e)
+            check(e <= 1e-4, f"infer {file} {args} {path.parent.name}: {e}")
+    a = json.loads(run("eval", "made/model.onnx", "--data", "d.yaml", "--json", "--quiet"))
+    b = json.loads(run("eval", "made/model.onnx", "--data", "plain.yaml", "--json", "--quiet"))
+    check(a["loss"] == b["loss"], f"eval by the data file {a['loss']} and by the model {b['loss']}")
+    print(f"{4 * len(paths)} images through pare infer; largest difference from ONNX Runtime's {worst:.1e}")
+
+
 def main():
     with tempfile.TemporaryDirectory() as t:
         dir = Path(t)
         arrays(dir)
         folder(dir)
         images(dir)
+        infer(dir)
     print(f"{failures} failures")
     return 1 if failures else 0
 

@@ -2,11 +2,9 @@
 """prune.unstructured through `pare run`, byte for byte against a plain numpy version of the same rule, on small models of
 every kind of weight, and on a real trained network (skipped, exit 77, where its wheel can't be had)."""
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import common
@@ -594,22 +592,9 @@ def wrong():
 
 def real_network():
     """rapidocr-onnxruntime ships a trained text-direction classifier (PP-OCR's mobile one)."""
-    cache = Path(os.environ.get("PARE_CACHE", Path.home() / ".cache" / "pare")) / "wheels"
-    cache.mkdir(parents=True, exist_ok=True)
-    if not list(cache.glob("rapidocr_onnxruntime-*.whl")):
-        try:
-            subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1", "--timeout",
-                            "15", "--disable-pip-version-check", "--dest", str(cache), "rapidocr-onnxruntime"],
-                           capture_output=True, timeout=180)
-        except subprocess.TimeoutExpired:
-            return False
-    wheels = sorted(cache.glob("rapidocr_onnxruntime-*.whl"))
-    if not wheels:
+    path = ROOT / "cls.onnx"
+    if not common.classifier(path):
         return False
-    with zipfile.ZipFile(wheels[-1]) as z:
-        name = next(n for n in z.namelist() if n.endswith(".onnx") and "cls" in n)
-        path = ROOT / "cls.onnx"
-        path.write_bytes(z.read(name))
     run = Run(path, {"sparsity": 0.3})
     expect(run.rc == 0, f"the classifier\n{run.stderr}")
     if run.rc:

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <string.h>
 
 #include "pipeline/evaluate.h"
 
@@ -79,6 +80,72 @@ static void test_not_finite(void **state) {
     pare_tally_free(&t);
 }
 
+/* A sample with a NaN is never right, whichever class its label is, and agrees with nothing. */
+static void test_nan_counts_as_wrong(void **state) {
+    (void)state;
+    const float x[] = {NAN, 0, 1, NAN, 2, 0}, base[] = {1, 0, 1, 0, 2, 0};
+    const int64_t labels[] = {0, 0, 0};
+    pare_tally t = {0};
+    pare_tally_add(&t, x, 3, 2, labels, base);
+    assert_int_equal(t.nan, 2);
+    assert_int_equal(t.correct, 1);
+    assert_int_equal(t.top5, 1);
+    assert_int_equal(t.agree, 1);
+    assert_int_equal(t.only_a, 2);
+    assert_true(isnan(pare_tally_loss(&t)));
+    assert_true(isnan(pare_tally_kl(&t)));
+    assert_true(isnan(pare_tally_sqnr_db(&t)));
+    assert_true(isnan(t.max_abs_diff));
+    pare_tally_free(&t);
+    pare_tally_add(&t, base, 3, 2, labels, x); /* the baseline's NaN */
+    assert_int_equal(t.nan, 0);
+    assert_int_equal(t.agree, 1);
+    assert_int_equal(t.only_b, 2);
+    near(pare_tally_accuracy(&t), 1);
+    pare_tally_free(&t);
+}
+
+static void test_infinity_is_a_number_where_it_can(void **state) {
+    (void)state;
+    const float x[] = {-INFINITY, 1, INFINITY, 1}; /* masked classes are given as -inf */
+    const int64_t labels[] = {1, 0};
+    pare_tally t = {0};
+    pare_tally_add(&t, x, 1, 2, labels, NULL);
+    near(pare_tally_loss(&t), 0);
+    pare_tally_add(&t, x + 2, 1, 2, labels + 1, NULL);
+    assert_int_equal(t.nan, 0);
+    assert_int_equal(t.not_finite, 2);
+    assert_int_equal(t.correct, 2);
+    pare_tally_free(&t);
+}
+
+static void test_not_finite_of_any_float(void **state) {
+    (void)state;
+    static const float f[] = {NAN, INFINITY, -INFINITY, 0};
+    static const double g[] = {NAN, INFINITY, -INFINITY, 0};
+    static const uint16_t h[] = {0x7e00, 0x7c00, 0xfc00, 0x7bff}, b[] = {0x7fc0, 0x7f80, 0xff80, 0x7f7f};
+    static const int64_t n[] = {-1, 0, 1, INT64_MAX};
+    static const struct {
+        uint32_t dtype;
+        const void *data;
+        size_t size;
+    } cases[] = {{PARE_FLOAT, f, sizeof f},
+                 {PARE_DOUBLE, g, sizeof g},
+                 {PARE_FLOAT16, h, sizeof h},
+                 {PARE_BFLOAT16, b, sizeof b},
+                 {PARE_INT64, n, sizeof n}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t nan = 9, inf = 9;
+        pare_array *a = pare_array_new(cases[i].dtype, 1, (const int64_t[]){4});
+        assert_int_equal(a->nbytes, cases[i].size);
+        memcpy(pare_array_data_mut(a), cases[i].data, cases[i].size);
+        pare_count_not_finite(a, &nan, &inf);
+        assert_int_equal(nan, cases[i].dtype == PARE_INT64 ? 0 : 1);
+        assert_int_equal(inf, cases[i].dtype == PARE_INT64 ? 0 : 2);
+        pare_array_unref(a);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_labels),
@@ -86,6 +153,9 @@ int main(void) {
         cmocka_unit_test(test_against_a_baseline),
         cmocka_unit_test(test_mcnemar),
         cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_nan_counts_as_wrong),
+        cmocka_unit_test(test_infinity_is_a_number_where_it_can),
+        cmocka_unit_test(test_not_finite_of_any_float),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,6 +196,13 @@ static void binary_row(void *ctx, uint64_t out_at, const uint64_t *at, const int
     }
 }
 
+static bool holds_zero(const void *data, const pare_operand *o) {
+    uint64_t n = ref_count(o);
+    for (uint64_t i = 0; i < n; i++)
+        if (!ref_get_int(data, o->dtype, i)) return true;
+    return false;
+}
+
 static pare_status run_binary(const ref_call *c, int op, const binary *rows) {
     const pare_operand *const *in = c->spec->in, *out = c->spec->out[0];
     binary k = *rows;
@@ -208,6 +215,8 @@ static pare_status run_binary(const ref_call *c, int op, const binary *rows) {
         k.to_float = NULL, k.to_bool = NULL;
     ref_walk w;
     pare_status st = ref_walk_init(&w, out, in, 2);
+    if (st == PARE_OK && k.ints && (op == DIV || op == MOD) && ref_count(out) && holds_zero(k.b, in[1]))
+        return PARE_EINVAL;
     if (st == PARE_OK) ref_walk_run(&w, binary_row, &k);
     return st;
 }

@@ -3,6 +3,7 @@
  * A new op is a row here and a run function in the file of its family. May use: ref.h.
  */
 #include "ref_b.h"
+#include "ref_grad.h"
 #include "ref_rows.h"
 
 #include <pthread.h>
@@ -106,6 +107,7 @@ static const ref_op rows[] = {
     ROW("TopK", ref_run_topk)
     ROW("Where", ref_run_where)
     ROW("Xor", ref_run_binary)
+    {"ai.pare", "Attention", ref_attention_ok, ref_run_attention, 0},
     /* clang-format on */
 };
 
@@ -118,6 +120,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void list_all(void) {
     for (uint32_t i = 0; i < N_ROWS; i++) all[n_all++] = &rows[i];
     for (uint32_t i = 0; i < ref_n_ops_b && n_all < N_MOST; i++) all[n_all++] = &ref_ops_b[i];
+    for (uint32_t i = 0; i < ref_n_ops_grad && n_all < N_MOST; i++) all[n_all++] = &ref_ops_grad[i];
 }
 
 const ref_op *const *ref_all(uint32_t *n) {

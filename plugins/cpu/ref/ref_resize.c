@@ -4,6 +4,7 @@
  * the other in double. Nearest moves elements as they are. May use: ref_b.h, the C library.
  */
 #include "ref_b.h"
+#include "ref_grad.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -258,4 +259,65 @@ pare_status ref_resize(const ref_call *c) {
     }
     for (uint32_t d = 0; d < x->ndim; d++) free_map(&maps[d]);
     return st;
+}
+
+/* ---- the transpose: dy x? roi scales sizes -> dx ---- */
+
+/* One axis of w (outer, out, inner) back onto v (outer, in, inner), which is zeroed. */
+static void back_axis(const axis_map *m, double *v, const double *w, uint64_t outer, int64_t in, int64_t out,
+                      uint64_t inner, bool nearest) {
+    for (uint64_t a = 0; a < outer; a++, v += (uint64_t)in * inner)
+        for (int64_t o = 0; o < out; o++, w += inner)
+            for (int64_t t = 0; !m->outside[o] && t < m->taps; t++) {
+                double f = nearest ? 1 : m->weight[o * m->taps + t];
+                double *line = v + (uint64_t)m->index[o * m->taps + t] * inner;
+                for (uint64_t i = 0; f != 0 && i < inner; i++) line[i] += f * w[i];
+            }
+}
+
+pare_status refg_resize(const ref_call *c) {
+    const pare_kernel_spec *s = c->spec;
+    static const pare_operand absent = {.size = sizeof absent, .flags = PARE_OPERAND_ABSENT};
+    if (s->n_in < 2 || s->n_out < 1) return PARE_EINVAL;
+    /* the forward op, as its request is read */
+    const pare_operand *in[4] = {s->out[0], &absent, &absent, &absent}, *out[1] = {s->in[0]};
+    const void *data[4] = {NULL};
+    for (uint32_t i = 2; i < 5 && i < s->n_in; i++) {
+        in[i - 1] = s->in[i];
+        data[i - 1] = c->in[i];
+    }
+    pare_kernel_spec forward = *s;
+    forward.in = in;
+    forward.out = out;
+    forward.n_in = 4;
+    forward.n_out = 1;
+    ref_call call = {.spec = &forward, .in = data, .out = c->out};
+    request r;
+    refg g;
+    axis_map maps[REF_DIMS] = {{0}};
+    pare_status st = refg_begin(&g, c, 1, 2, 1);
+    if (st) return st;
+    if (!read_request(&call, &r)) return refg_end(&g, PARE_EINVAL);
+    const pare_operand *x = in[0], *y = out[0];
+    int64_t dims[REF_DIMS];
+    memcpy(dims, y->dims, y->ndim * sizeof *dims);
+    for (uint32_t d = 0; !st && ref_count(y) && d < x->ndim; d++)
+        st = make_map(&r, d, x->dims[d], y->dims[d], &maps[d]);
+    double *w = g.in[0];
+    g.in[0] = NULL;
+    for (uint32_t d = x->ndim; !st && ref_count(y) && d-- > 0;) {
+        uint64_t outer = refb_product(dims, d), inner = refb_product(dims + d + 1, x->ndim - d - 1);
+        uint64_t n = outer * (uint64_t)x->dims[d] * inner;
+        double *v = refb_alloc(n, sizeof *v);
+        for (uint64_t i = 0; v && i < n; i++) v[i] = 0;
+        if (v) back_axis(&maps[d], v, w, outer, x->dims[d], dims[d], inner, r.mode == NEAREST);
+        if (!v) st = PARE_ENOMEM;
+        free(w);
+        w = v;
+        dims[d] = x->dims[d];
+    }
+    if (!st && ref_count(y)) memcpy(g.out[0], w, ref_count(x) * sizeof *w);
+    free(w);
+    for (uint32_t d = 0; d < x->ndim; d++) free_map(&maps[d]);
+    return refg_end(&g, st);
 }

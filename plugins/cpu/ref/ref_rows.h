@@ -57,5 +57,7 @@ pare_status ref_run_groupnorm(const ref_call *c); /* InstanceNormalization, Grou
 pare_status ref_run_lrn(const ref_call *c);
 pare_status ref_run_mvn(const ref_call *c);
 pare_status ref_run_lpnorm(const ref_call *c);
+pare_status ref_run_attention(const ref_call *c); /* ref_attention.c */
+bool ref_attention_ok(const pare_kernel_spec *s);
 
 #endif

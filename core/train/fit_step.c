@@ -1,0 +1,237 @@
+/* train/fit_step.c - one optimiser step: a batch's inputs, its runs, and what is done when memory runs out.
+ *
+ * See fit_parts.h. May use: fit_parts.h, augment.h.
+ */
+#include "train/augment.h"
+#include "train/fit_parts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- inputs ---- */
+
+static void put(pare_fit *f, const char *name, pare_array *a) {
+    for (size_t i = 0; name && i < f->n_in; i++)
+        if (strcmp(pare_session_input(f->session, i)->name, name) == 0) {
+            pare_array_unref(f->in[i]);
+            f->in[i] = pare_array_ref(a);
+        }
+}
+
+static void put_away(pare_fit *f) {
+    for (size_t i = 0; i < f->n_in; i++) {
+        pare_array_unref(f->in[i]);
+        f->in[i] = NULL;
+    }
+}
+
+static pare_status no_memory(pare_fit *f) {
+    return pare_fail(f->d, PARE_ENOMEM, "train.memory", "use a smaller batch", "no memory for a batch");
+}
+
+/* Rows from..from+n of an array. */
+static pare_array *rows_of(const pare_array *a, uint64_t from, uint64_t n) {
+    int64_t dims[PARE_ARRAY_DIMS];
+    memcpy(dims, a->dims, a->ndim * sizeof *dims);
+    uint64_t row = a->nbytes / (uint64_t)a->dims[0];
+    dims[0] = (int64_t)n;
+    pare_array *r = pare_array_new(a->dtype, a->ndim, dims);
+    if (r) memcpy(pare_array_data_mut(r), (const char *)pare_array_data(a) + from * row, n * row);
+    return r;
+}
+
+static pare_array *scalar_of(uint32_t dtype, double v) {
+    pare_array *a = pare_array_new(dtype, 0, NULL);
+    if (!a) return NULL;
+    if (dtype == PARE_DOUBLE)
+        memcpy(pare_array_data_mut(a), &v, sizeof v);
+    else
+        memcpy(pare_array_data_mut(a), &(float){(float)v}, sizeof(float));
+    return a;
+}
+
+static pare_array *hyper_of(const pare_fit *f) {
+    int64_t eight = 8;
+    bool adam = f->o.optimizer != PARE_SGD;
+    pare_array *a = pare_array_new(PARE_DOUBLE, 1, &eight);
+    const double h[8] = {f->rate.lr,
+                         adam ? f->o.beta1 : f->rate.momentum,
+                         f->o.beta2,
+                         f->o.epsilon,
+                         f->o.weight_decay,
+                         f->o.clip_norm,
+                         (double)(f->step + 1),
+                         1};
+    if (a) memcpy(pare_array_data_mut(a), h, sizeof h);
+    return a;
+}
+
+static uint32_t dtype_of(const pare_fit *f, const char *name) {
+    for (size_t i = 0; i < f->n_in; i++)
+        if (strcmp(pare_session_input(f->session, i)->name, name) == 0) return pare_session_input(f->session, i)->dtype;
+    return PARE_FLOAT;
+}
+
+/* (N, K): a one for the label, smoothed. */
+static pare_array *targets_of(const pare_fit *f, const pare_array *labels, uint32_t dtype) {
+    int64_t dims[2] = {labels->dims[0], f->g.classes};
+    pare_array *a = pare_array_new(dtype, 2, dims);
+    if (!a) return NULL;
+    double rest = f->o.label_smoothing / (double)f->g.classes;
+    for (int64_t i = 0; i < dims[0]; i++) {
+        int64_t label = ((const int64_t *)pare_array_data(labels))[i];
+        for (int64_t k = 0; k < dims[1]; k++) {
+            double v = rest + (k == label ? 1 - f->o.label_smoothing : 0);
+            if (dtype == PARE_DOUBLE)
+                ((double *)pare_array_data_mut(a))[i * dims[1] + k] = v;
+            else
+                ((float *)pare_array_data_mut(a))[i * dims[1] + k] = (float)v;
+        }
+    }
+    return a;
+}
+
+/* All inputs but the samples of a micro-batch: whole arrays of the batch's rows. */
+typedef struct fed {
+    pare_array *images, *labels, *targets;
+    pare_array **teachers;
+} fed;
+
+static void fed_free(const pare_fit *f, fed *x) {
+    pare_array_unref(x->images);
+    pare_array_unref(x->labels);
+    pare_array_unref(x->targets);
+    for (size_t i = 0; x->teachers && i < f->env.n_teachers; i++) pare_array_unref(x->teachers[i]);
+    free(x->teachers);
+}
+
+static pare_status feed(pare_fit *f, pare_batch *b, fed *x) {
+    *x = (fed){0};
+    x->images = pare_array_ref(b->images);
+    if (b->labels) x->labels = pare_array_ref(b->labels);
+    if (f->g.targets && !(x->targets = targets_of(f, b->labels, dtype_of(f, f->g.targets)))) return no_memory(f);
+    pare_status st =
+        pare_augment(&f->o.augment, f->env.preprocess, f->o.seed, f->step, b->samples, &x->images, x->targets, f->d);
+    x->teachers = pare_xcalloc(f->env.n_teachers + 1, sizeof(pare_array *));
+    for (size_t i = 0; !st && i < f->env.n_teachers; i++)
+        st = pare_session_run(f->env.teachers[i], &x->images, f->d, &x->teachers[i]);
+    return st;
+}
+
+/* ---- runs ---- */
+
+static pare_status run(pare_fit *f, pare_train_program program, double *loss) {
+    pare_array *out[3] = {NULL};
+    pare_status st = pare_session_run_program(f->session, program, f->in, f->d, out);
+    if (!st && loss) {
+        const void *v = pare_array_data(out[0]);
+        *loss = out[0]->dtype == PARE_DOUBLE ? *(const double *)v : (double)*(const float *)v;
+    }
+    for (size_t i = 0; i < 3; i++) pare_array_unref(out[i]);
+    return st;
+}
+
+static pare_status part(pare_fit *f, const fed *x, uint64_t from, uint64_t n, uint64_t all, bool whole,
+                        pare_train_program program, double *loss) {
+    pare_array *a[4] = {rows_of(x->images, from, n), NULL};
+    pare_status st = PARE_OK;
+    put(f, f->g.input, a[0]);
+    if (f->g.labels) put(f, f->g.labels, a[1] = rows_of(x->labels, from, n));
+    if (f->g.targets) put(f, f->g.targets, a[2] = rows_of(x->targets, from, n));
+    if (f->g.share) put(f, f->g.share, a[3] = scalar_of(dtype_of(f, f->g.share), whole ? 1 : (double)n / (double)all));
+    if (!a[0] || (f->g.labels && !a[1]) || (f->g.targets && !a[2]) || (f->g.share && !a[3])) st = no_memory(f);
+    for (size_t i = 0; i < 4; i++) pare_array_unref(a[i]);
+    for (size_t i = 0; !st && i < f->g.n_teachers; i++) {
+        pare_array *t = rows_of(x->teachers[i], from, n);
+        put(f, f->g.teachers[i], t);
+        if (!t) st = no_memory(f);
+        pare_array_unref(t);
+    }
+    return st ? st : run(f, program, loss);
+}
+
+static pare_status runs(pare_fit *f, const fed *x) {
+    uint64_t all = (uint64_t)x->images->dims[0];
+    pare_array *hyper = hyper_of(f), *step = NULL;
+    pare_status st = hyper ? PARE_OK : no_memory(f);
+    put(f, f->g.hyper, hyper);
+    if (f->g.trained.step) {
+        step = pare_array_new(PARE_INT64, 0, NULL);
+        if (step) memcpy(pare_array_data_mut(step), &(int64_t){(int64_t)f->step}, sizeof(int64_t));
+        put(f, f->g.trained.step, step);
+    }
+    bool look = f->sums && pare_fit_hook_due(f, PARE_FIT_BEFORE_UPDATE);
+    if (!st && f->micro >= all && !look) {
+        st = part(f, x, 0, all, all, true, PARE_TRAIN_STEP, &f->loss);
+    } else if (!st) {
+        double sum = 0, loss = 0;
+        for (uint64_t from = 0; !st && from < all; from += f->micro) {
+            uint64_t n = all - from < f->micro ? all - from : f->micro;
+            st = part(f, x, from, n, all, false, from ? PARE_TRAIN_ADD : PARE_TRAIN_FIRST, &loss);
+            sum += loss * (double)n / (double)all;
+        }
+        f->loss = sum;
+        f->in_gradient = !st;
+        if (!st && isfinite(sum)) st = pare_fit_hooks_call(f, PARE_FIT_BEFORE_UPDATE);
+        f->in_gradient = false;
+        put(f, f->g.hyper, hyper);
+        if (!st && isfinite(sum)) st = run(f, PARE_TRAIN_APPLY, NULL);
+    }
+    put_away(f);
+    pare_array_unref(hyper);
+    pare_array_unref(step);
+    return st;
+}
+
+/* ---- when memory runs out ---- */
+
+static void say(pare_fit *f, const char *line) {
+    pare_say(f->d, PARE_WARNING, "train.memory", "%s", line);
+    if (f->env.say) f->env.say(f->env.ctx, line);
+}
+
+/* A smaller micro-batch, or the host's device. false: there is nothing left to try. */
+static bool give_way(pare_fit *f, pare_status *st) {
+    char line[200];
+    if (f->micro > 1) {
+        f->micro = (f->micro + 1) / 2;
+        snprintf(line, sizeof line, "memory is short on \"%s\": gradients are summed over micro-batches of %u%s",
+                 f->compute->device, f->micro,
+                 f->g.trained.n_batchnorm ? " (BatchNormalization sees these alone)" : "");
+        say(f, line);
+        *st = f->sums ? PARE_OK : pare_fit_build(f, true);
+        return true;
+    }
+    if (f->compute->main.backend == f->compute->host.backend) return false;
+    f->on_host = *f->compute;
+    f->on_host.main = f->compute->host;
+    f->on_host.device = "cpu";
+    f->on_host.index = 0;
+    snprintf(line, sizeof line, "memory is short on \"%s\" even for one sample: training goes on on the CPU",
+             f->compute->device);
+    f->compute = &f->on_host;
+    f->micro = f->o.micro_batch ? f->o.micro_batch : f->o.batch;
+    say(f, line);
+    *st = pare_fit_build(f, f->sums);
+    return true;
+}
+
+pare_status pare_fit_step(pare_fit *f, pare_batch *b) {
+    fed x;
+    pare_status st = feed(f, b, &x);
+    if (!st) st = runs(f, &x);
+    while (st == PARE_ENOMEM) {
+        if (!give_way(f, &st)) break;
+        if (!st) st = runs(f, &x);
+    }
+    fed_free(f, &x);
+    if (st) return st;
+    if (isfinite(f->loss)) return PARE_OK;
+    f->epoch_loss = 0;
+    st = pare_fit_finite(f);
+    if (st) return st;
+    return pare_fail(f->d, PARE_EUNSUPPORTED, "train.diverged", "lower `lr`, or set `clip_norm`",
+                     "training diverged: the loss is %g at step %llu (learning rate %g); the model is left as it was",
+                     f->loss, (unsigned long long)f->step + 1, f->rate.lr);
+}

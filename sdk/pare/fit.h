@@ -1,0 +1,65 @@
+/* pare/fit.h - interface "pare.fit/1": the host's training loop, for techniques that train.
+ *
+ * The host owns optimiser, schedule, batches, masks, progress, checkpoints and cancellation, as the step's `fit:` block
+ * says; a technique supplies what is its own: a loss, and hooks. Weights belong to the step's view; while a fit is open
+ * they live on the device, and the view gets them back at close. [run]. May include: host.h, loss.h, tensor.h.
+ */
+#ifndef PARE_FIT_H
+#define PARE_FIT_H
+
+#include <pare/loss.h>
+#include <pare/tensor.h>
+
+#define PARE_FIT_V1 "pare.fit/1"
+
+typedef struct pare_fit pare_fit; /* opaque: the host's */
+
+typedef struct pare_fit_request {
+    uint32_t size, flags;      /* 0 */
+    const char *loss;          /* a loss component's id; NULL: as `fit.loss` says, which is cross-entropy by default */
+    const pare_arg *loss_args; /* of `loss`: one per its parameter; NULL with loss NULL */
+} pare_fit_request;
+
+/* Where training stands. */
+typedef struct pare_fit_state {
+    uint32_t size, epoch; /* from 0 */
+    uint64_t step, steps; /* optimiser steps done; in all */
+    uint64_t steps_per_epoch;
+    double loss, lr; /* of the latest step */
+} pare_fit_state;
+
+enum {
+    PARE_FIT_BEFORE_UPDATE = 0, /* gradients are there, weights not yet moved */
+    PARE_FIT_AFTER_UPDATE = 1,
+    PARE_FIT_EPOCH = 2 /* after an epoch's validation */
+};
+
+/* *next: the step count at which the hook is wanted again (0: every time). A failure ends training. */
+typedef pare_status pare_fit_hook(void *ctx, const pare_host *, pare_fit *, const pare_fit_state *, uint64_t *next);
+
+typedef struct pare_fit_api {
+    uint32_t size, reserved;
+    /* PARE_EINVAL, reported: the step has no `fit:` block, no data, nothing to train. One fit at a time. */
+    pare_status (*open)(const pare_host *, pare_model *, const pare_fit_request *, pare_fit **out);
+    /* `first`: the step count of its first call. Hooks are called in the order they were set. */
+    pare_status (*hook)(const pare_host *, pare_fit *, uint32_t when, uint64_t first, pare_fit_hook *fn, void *ctx);
+    /* Trains until so many steps are done in all; 0: to the end of the `fit:` block. */
+    pare_status (*run)(const pare_host *, pare_fit *, uint64_t until);
+    pare_status (*state)(const pare_host *, const pare_fit *, pare_fit_state *out);
+
+    /* ---- inside hooks, and between open and close while nothing runs ---- */
+    /* Copies of what is on the device, plain float32, into room for all elements of a trained tensor. */
+    pare_status (*weights_get)(const pare_host *, pare_fit *, uint32_t tensor, float *out);
+    pare_status (*weights_set)(const pare_host *, pare_fit *, uint32_t tensor, const float *in);
+    /* The gradient of the batch, dense: masked elements have theirs too. In BEFORE_UPDATE alone. */
+    pare_status (*gradient)(const pare_host *, pare_fit *, uint32_t tensor, float *out);
+    /* A bit per element, lowest first, 1: it lives. Clearing sets the weight to +0.0 and forgets the optimiser's state;
+     * setting lets it grow from 0. A tensor without a mask has all bits set. */
+    pare_status (*mask_get)(const pare_host *, pare_fit *, uint32_t tensor, uint8_t *bits);
+    pare_status (*mask_set)(const pare_host *, pare_fit *, uint32_t tensor, const uint8_t *bits);
+
+    /* Brings the weights home into the view (after run failed: leaves the view as it was) and ends the fit. */
+    pare_status (*close)(const pare_host *, pare_fit *);
+} pare_fit_api;
+
+#endif

@@ -1,0 +1,42 @@
+/* pare/loss.h - a component that says how wrong logits are: what a training step minimises.
+ *
+ * A loss adds ONNX nodes to the graph that is trained; the host differentiates them, fuses them and runs them on any
+ * device. Any step that trains may use any loss, or several with weights. May include: host.h, param.h, graph.h.
+ */
+#ifndef PARE_LOSS_H
+#define PARE_LOSS_H
+
+#include <pare/graph.h>
+#include <pare/param.h>
+
+enum {
+    PARE_LOSS_LABELS = 1, /* makes no sense without labels */
+    PARE_LOSS_TEACHER = 2 /* makes no sense without a teacher: its parameters of type MODEL name them */
+};
+
+/* What a loss is made of: values of the graph it is to extend. Borrowed for the call. */
+typedef struct pare_loss_io {
+    uint32_t size;
+    uint32_t logits;          /* (N, K) float: what stands before a Softmax at the model's end */
+    uint32_t labels;          /* (N) int64, class numbers; 0: the samples have none, or the targets say more */
+    uint32_t targets;         /* (N, K) float, rows sum to 1: where labels are smoothed or mixed; 0: see labels */
+    const uint32_t *teachers; /* their logits, (N, K) float, in the order of the parameters that name them */
+    uint64_t n_teachers;
+    uint64_t classes; /* K */
+} pare_loss_io;
+
+typedef struct pare_loss {
+    uint32_t size, flags;               /* PARE_LOSS_* */
+    const char *id, *version, *summary; /* [static] "distill.hinton", "1.0.0", one sentence */
+    const pare_param *params;           /* [static] walked by param_stride */
+    uint32_t n_params, param_stride;
+    /* [run] args: one per parameter, in order, valid until destroy. *self may stay NULL. Looks at no model. */
+    pare_status (*create)(const pare_host *, const pare_arg *args, void **self);
+    /* [run] Adds nodes (pare.graph/1) whose last output is the loss: a scalar, the mean over the batch. Ops that have no
+     * gradient are refused by the host, by name. Called again for each batch size where the graph needs it. */
+    pare_status (*build)(void *self, const pare_host *, pare_model *, const pare_loss_io *, uint32_t *loss);
+    /* [run] Exactly once per successful create. Optional. */
+    void (*destroy)(void *self);
+} pare_loss;
+
+#endif
