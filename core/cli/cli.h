@@ -78,6 +78,7 @@ void pare_command_help(const pare_command *cmd, FILE *out);
 /* Plugins by --plugin-dir and the usual folders; NULL after a report. */
 pare_plugins *pare_cli_plugins(pare_cli *c);
 pare_technique_set pare_cli_techniques(pare_plugins *plugins);
+pare_loss_choice pare_cli_losses(pare_plugins *plugins);
 /* The pipeline file of operand 0 with --set. */
 pare_status pare_cli_pipeline(pare_cli *c, pare_plugins *plugins, pare_pipeline **out);
 

@@ -1,6 +1,7 @@
 /* cli/cmd_eval.c - pare eval: the metrics of one model on a set; and what pare compare --data adds. */
 #include "cli/eval.h"
 
+#include "model/finite.h"
 #include "pipeline/carry.h"
 
 #include <inttypes.h>
@@ -39,7 +40,9 @@ void pare_eval_close(pare_eval *e) {
 const char *pare_eval_set_name(const pare_eval *e) { return e->p->data.sets[e->set_index].name; }
 
 pare_status pare_eval_session(pare_cli *c, pare_eval *e, const pare_look *l, pare_scored *out) {
-    pare_status st = pare_scored_open(l->model, &e->compute, (uint32_t)c->args.threads, c->diags, out);
+    *out = (pare_scored){0};
+    pare_status st = pare_model_say_not_finite(l->model, l->path, c->diags);
+    if (!st) st = pare_scored_open(l->model, &e->compute, (uint32_t)c->args.threads, c->diags, out);
     if (st && st != PARE_ECANCELLED) pare_say(c->diags, PARE_NOTE, "eval.model", "this is said of %s", l->path);
     out->name = l->path;
     return st;

@@ -4,6 +4,7 @@
 #include "cli/infer_image.h"
 #include "data/npy.h"
 #include "model/edit.h"
+#include "model/finite.h"
 #include "model/onnx.h"
 #include "model/pack.h"
 #include "pipeline/report.h"
@@ -30,6 +31,7 @@ static pare_status load(pare_cli *c, bool profile, bool tune, loaded *l) {
     pare_status st = pare_compute_open(l->plugins, c->args.device, c->diags, &l->compute);
     if (!st) st = pare_model_load(c->args.rest.data[0], c->diags, &l->model);
     if (!st) st = pare_model_check(l->model, c->diags);
+    if (!st) st = pare_model_say_not_finite(l->model, c->args.rest.data[0], c->diags);
     if (st) return st;
     pare_session_opts opts = pare_compute_session(&l->compute);
     opts.threads = (uint32_t)c->args.threads;
@@ -229,12 +231,14 @@ static pare_status bench(pare_cli *c) {
         size_t n = pare_session_profile(l.session, &nodes);
         int64_t images = pare_session_n_inputs(l.session) && in[0]->ndim ? in[0]->dims[0] : 1;
         uint64_t threads = c->args.threads ? c->args.threads : pare_threads();
+        int64_t piece = pare_session_piece(l.session);
         if (c->args.json) {
-            json_t *j = json_pack("{s:I, s:I, s:s, s:s, s:f, s:f, s:f, s:f, s:I, s:o}", "batch", (json_int_t)images,
-                                  "threads", (json_int_t)threads, "device", l.compute.device, "tune",
-                                  pare_session_tuned(l.session) ? "on" : "off", "p50_ms", t.p50 * 1e3, "p95_ms",
-                                  t.p95 * 1e3, "images_per_s", (double)images / t.p50, "open_ms", opened * 1e3, "runs",
-                                  (json_int_t)t.runs, "nodes", node_counts(nodes, n));
+            json_t *j =
+                json_pack("{s:I, s:I, s:I, s:s, s:s, s:f, s:f, s:f, s:f, s:I, s:o}", "batch", (json_int_t)images,
+                          "threads", (json_int_t)threads, "piece", (json_int_t)(piece ? piece : images), "device",
+                          l.compute.device, "tune", pare_session_tuned(l.session) ? "on" : "off", "p50_ms", t.p50 * 1e3,
+                          "p95_ms", t.p95 * 1e3, "images_per_s", (double)images / t.p50, "open_ms", opened * 1e3,
+                          "runs", (json_int_t)t.runs, "nodes", node_counts(nodes, n));
             pare_json_print(j, stdout);
             json_decref(j);
         } else {
@@ -242,6 +246,9 @@ static pare_status bench(pare_cli *c) {
                    pare_session_device(l.session));
             printf("  p50 %.3f ms, p95 %.3f ms over %" PRIu64 " runs; %.1f images/s; loaded in %.1f ms\n", t.p50 * 1e3,
                    t.p95 * 1e3, t.runs, (double)images / t.p50, opened * 1e3);
+            if (piece)
+                printf("  run %" PRId64 " images at a time%s\n", piece,
+                       c->args.nodes ? ": the times of nodes are for these" : "");
             if (c->args.nodes) {
                 pare_table *table;
                 print_nodes(nodes, n, &table);

@@ -4,12 +4,27 @@
 
 #include <string.h>
 
-static json_t *technique_json(const pare_technique *t) {
-    pare_param_table table = pare_technique_params(t);
+static json_t *params_json(pare_param_table table) {
     json_t *params = json_array();
     for (uint32_t i = 0; i < table.n; i++) json_array_append_new(params, pare_param_describe(pare_param_at(table, i)));
+    return params;
+}
+
+static json_t *technique_json(const pare_technique *t) {
     return json_pack("{s:s, s:s, s:o, s:o, s:o}", "id", t->id, "kind", "technique", "version",
-                     pare_json_str(t->version), "summary", pare_json_str(t->summary), "params", params);
+                     pare_json_str(t->version), "summary", pare_json_str(t->summary), "params",
+                     params_json(pare_technique_params(t)));
+}
+
+static pare_param_table loss_params(const pare_loss *l) {
+    return (pare_param_table){l->params, l->n_params, l->param_stride};
+}
+
+static json_t *loss_json(const pare_loss *l) {
+    return json_pack("{s:s, s:s, s:o, s:o, s:b, s:b, s:o}", "id", l->id, "kind", "loss", "version",
+                     pare_json_str(l->version), "summary", pare_json_str(l->summary), "labels",
+                     (l->flags & PARE_LOSS_LABELS) != 0, "teacher", (l->flags & PARE_LOSS_TEACHER) != 0, "params",
+                     params_json(loss_params(l)));
 }
 
 static json_t *backend_json(const pare_backend *b) {
@@ -25,6 +40,7 @@ static json_t *plugins_json(const pare_plugins *set) {
         for (size_t k = 0; k < p->n_techniques; k++)
             json_array_append_new(components, technique_json(p->techniques[k]));
         for (size_t k = 0; k < p->n_backends; k++) json_array_append_new(components, backend_json(p->backends[k]));
+        for (size_t k = 0; k < p->n_losses; k++) json_array_append_new(components, loss_json(p->losses[k]));
         json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "id", pare_json_str(p->id), "version",
                                               pare_json_str(p->version), "vendor", pare_json_str(p->vendor), "license",
                                               pare_json_str(p->license), "path", pare_json_str(p->path), "components",
@@ -53,6 +69,13 @@ static void print_line(const char *s) {
     pare_sb_free(&b);
 }
 
+static void print_params(pare_param_table table) {
+    pare_sb b = {0};
+    pare_params_help(table, 4, &b);
+    fputs(pare_sb_str(&b), stdout);
+    pare_sb_free(&b);
+}
+
 static void print_plugin(const pare_loaded *p) {
     print_line(p->id);
     fputs(" ", stdout);
@@ -63,14 +86,16 @@ static void print_plugin(const pare_loaded *p) {
     for (size_t k = 0; k < p->n_techniques; k++) {
         const pare_technique *t = p->techniques[k];
         printf("\n  %s: %s\n", t->id, t->summary ? t->summary : "");
-        pare_sb b = {0};
-        pare_params_help(pare_technique_params(t), 4, &b);
-        fputs(pare_sb_str(&b), stdout);
-        pare_sb_free(&b);
+        print_params(pare_technique_params(t));
     }
     for (size_t k = 0; k < p->n_backends; k++) {
         const pare_backend *b = p->backends[k];
         printf("\n  device %s: %s\n", b->id, b->summary ? b->summary : "");
+    }
+    for (size_t k = 0; k < p->n_losses; k++) {
+        const pare_loss *l = p->losses[k];
+        printf("\n  loss %s: %s\n", l->id, l->summary ? l->summary : "");
+        print_params(loss_params(l));
     }
     fputs("\n", stdout);
 }
@@ -137,7 +162,7 @@ const pare_command pare_cmd_plugins = {"plugins",
                                        "",
                                        0,
                                        0,
-                                       "lists plugins, their techniques and parameters",
+                                       "lists plugins, their techniques, losses and parameters",
                                        "Folders are searched in this order: --plugin-dir, PARE_PLUGIN_PATH, "
                                        "${XDG_DATA_HOME:-~/.local/share}/pare/plugins,\n"
                                        "and the folder beside the executable. The first plugin of a name wins.",
@@ -149,7 +174,8 @@ static pare_status schema(pare_cli *c) {
     pare_plugins *set = pare_cli_plugins(c);
     if (!set) return PARE_EINVAL;
     pare_technique_set techniques = pare_cli_techniques(set);
-    json_t *j = pare_pipeline_schema(&techniques);
+    pare_loss_choice losses = pare_cli_losses(set);
+    json_t *j = pare_pipeline_schema(&techniques, &losses);
     pare_json_print(j, stdout);
     json_decref(j);
     pare_plugins_free(set);

@@ -1,9 +1,11 @@
-/* cli/infer_bind.c - see infer_bind.h. May use: engine, data, model. */
+/* cli/infer_bind.c - see infer_bind.h. May use: engine, data, model, pipeline/evaluate.h. */
 #include "cli/infer_bind.h"
 
 #include "data/npy.h"
 #include "model/onnx.h"
+#include "pipeline/evaluate.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 static pare_status read_tensor(const char *path, pare_diags *d, pare_array **out) {
@@ -48,6 +50,15 @@ static pare_status target(pare_cli *c, const pare_session *s, size_t k, size_t *
     return st;
 }
 
+static void say_not_finite(const char *name, const pare_array *a, pare_diags *d) {
+    uint64_t nan, infinite;
+    pare_count_not_finite(a, &nan, &infinite);
+    if (nan || infinite)
+        pare_say(d, PARE_WARNING, "infer.not-finite",
+                 "input %s holds %" PRIu64 " NaN and %" PRIu64 " infinite values among %" PRIu64, name, nan, infinite,
+                 a->count);
+}
+
 pare_status pare_infer_bind(pare_cli *c, const pare_session *s, pare_array **in) {
     size_t n = pare_session_n_inputs(s), given = c->args.in.len;
     pare_sb b = {0};
@@ -67,6 +78,7 @@ pare_status pare_infer_bind(pare_cli *c, const pare_session *s, pare_array **in)
             st = pare_fail(c->diags, PARE_EINVAL, "infer.inputs", "once for each input, by order or as NAME=FILE",
                            "the input \"%s\" was given twice", pare_session_input(s, at)->name);
         if (!st) st = read_tensor(path, c->diags, &in[at]);
+        if (!st) say_not_finite(pare_session_input(s, at)->name, in[at], c->diags);
     }
     pare_sb_free(&b);
     return st;

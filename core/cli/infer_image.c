@@ -3,6 +3,7 @@
 
 #include "cli/look.h"
 #include "model/edit.h"
+#include "model/finite.h"
 #include "model/pack.h"
 #include "pipeline/carry.h"
 #include "pipeline/report.h"
@@ -48,6 +49,7 @@ static pare_status open_all(infer_images *x) {
     if (!st && c->args.data) st = pare_pipeline_data_open(c->args.data, NULL, c->diags, &x->p);
     if (!st) st = pare_model_load(path, c->diags, &m);
     if (!st) st = pare_model_check(m, c->diags);
+    if (!st) st = pare_model_say_not_finite(m, path, c->diags);
     if (!st)
         st = pare_carry_preprocess(x->p ? pare_carry_given(x->p, NULL) : NULL, m, path, c->diags, &x->pre, &x->source);
     if (!st) st = pare_scored_open(m, &x->compute, (uint32_t)c->args.threads, c->diags, &x->scored);

@@ -110,6 +110,14 @@ pare_technique_set pare_cli_techniques(pare_plugins *plugins) {
     return s;
 }
 
+static const pare_loss *find_loss(void *ctx, const char *id) { return pare_plugins_loss(ctx, id, NULL); }
+
+pare_loss_choice pare_cli_losses(pare_plugins *plugins) {
+    pare_loss_choice l = {.find = find_loss, .ctx = plugins};
+    l.ids = pare_plugins_loss_ids(plugins, &l.n_ids);
+    return l;
+}
+
 pare_status pare_cli_pipeline(pare_cli *c, pare_plugins *plugins, pare_pipeline **out) {
     const char *path = c->args.rest.data[0];
     size_t len = strlen(path);
@@ -117,7 +125,9 @@ pare_status pare_cli_pipeline(pare_cli *c, pare_plugins *plugins, pare_pipeline 
         return pare_fail_file(c->diags, PARE_EINVAL, path, "cli.not-a-pipeline",
                               "a pipeline names it: models: {net: {onnx: FILE}}; `pare inspect` shows what it holds",
                               "this is a model; a pipeline in YAML is expected");
-    pare_pipeline_opts opts = {
-        .techniques = pare_cli_techniques(plugins), .sets = c->args.set.data, .n_sets = c->args.set.len};
+    pare_pipeline_opts opts = {.techniques = pare_cli_techniques(plugins),
+                               .losses = pare_cli_losses(plugins),
+                               .sets = c->args.set.data,
+                               .n_sets = c->args.set.len};
     return pare_pipeline_open(c->args.rest.data[0], &opts, c->diags, out);
 }

@@ -29,7 +29,7 @@ static const row rows[] = {
     R("Abs", abs, 1), R("Acos", acos, 1), R("Acosh", acosh, 1), R("Add", add, 3), R("Asin", asin, 1),
     R("Asinh", asinh, 1), R("Atan", atan, 1), R("Atanh", atanh, 1), R("AveragePool", average_pool, 1),
     R("BatchNormalization", batch_norm, 7), R("Cast", cast, 1), R("CastLike", cast, 1), R("Ceil", zero, 1),
-    R("Celu", celu, 1), R("Clip", clip, 1), R("Concat", concat, (uint32_t)ALL), R("Conv", conv, 7),
+    R("Celu", celu, 1), R("Clip", clip, 7), R("Concat", concat, (uint32_t)ALL), R("Conv", conv, 7),
     R("ConvTranspose", conv_transpose, 7), R("Cos", cos, 1), R("Cosh", cosh, 1), R("CumSum", cumsum, 1),
     R("DepthToSpace", depth_to_space, 1), R("Div", div, 3), R("Dropout", dropout, 1), R("Einsum", einsum, (uint32_t)ALL),
     R("Elu", from_x, 1), R("Erf", erf, 1), R("Exp", exp, 1), R("Expand", expand, 1), R("Flatten", reshape, 1),
@@ -40,7 +40,7 @@ static const row rows[] = {
     R("LRN", lrn, 1), R("LayerNormalization", layer_norm, 7), R("LeakyRelu", from_x, 1), R("Log", log, 1),
     R("LogSoftmax", log_softmax, 1), R("LpNormalization", lp_norm, 1), R("MatMul", matmul, 3),
     R("Max", min_max, (uint32_t)ALL), R("MaxPool", max_pool, 1), R("Mean", mean, (uint32_t)ALL),
-    R("Min", min_max, (uint32_t)ALL), R("Mish", from_x, 1), R("Mod", mod, 1), R("Mul", mul, 3), R("Neg", neg, 1),
+    R("Min", min_max, (uint32_t)ALL), R("Mish", from_x, 1), R("Mod", mod, 3), R("Mul", mul, 3), R("Neg", neg, 1),
     R("PRelu", prelu, 3), R("Pad", pad, 1), R("Pow", pow, 3), R("Reciprocal", reciprocal, 1),
     R("ReduceL1", reduce_l1, 1), R("ReduceL2", reduce_l2, 1), R("ReduceLogSum", reduce_log_sum, 1),
     R("ReduceLogSumExp", reduce_log_sum_exp, 1), R("ReduceMax", reduce_max, 1), R("ReduceMean", reduce_mean, 1),
@@ -93,23 +93,22 @@ uint32_t pare_grad_dtype(const pare_grad *g, uint32_t value) {
     return v && v->dtype ? v->dtype : PARE_FLOAT;
 }
 
+bool pare_grad_same_dim(const pare_dim *a, const pare_dim *b) {
+    if (a->value >= 0) return a->value == b->value;
+    return b->value < 0 && a->symbol && b->symbol && strcmp(a->symbol, "?") != 0 && strcmp(a->symbol, b->symbol) == 0;
+}
+
 bool pare_grad_same_dims(const pare_grad *g, uint32_t a, uint32_t b) {
     const pare_value *x = pare_model_value(g->m, a), *y = pare_model_value(g->m, b);
     if (!x || !y || x->ndim < 0 || x->ndim != y->ndim) return false;
-    for (int32_t i = 0; i < x->ndim; i++) {
-        bool equal = x->dims[i].value >= 0
-                         ? x->dims[i].value == y->dims[i].value
-                         : y->dims[i].value < 0 && x->dims[i].symbol && y->dims[i].symbol &&
-                               strcmp(x->dims[i].symbol, "?") != 0 && strcmp(x->dims[i].symbol, y->dims[i].symbol) == 0;
-        if (!equal) return false;
-    }
+    for (int32_t i = 0; i < x->ndim; i++)
+        if (!pare_grad_same_dim(&x->dims[i], &y->dims[i])) return false;
     return true;
 }
 
 /* ---- giving ---- */
 
-/* A gradient's dims are those of what it is the gradient of. */
-static void type_like(pare_grad *g, uint32_t value, uint32_t like) {
+void pare_grad_like(pare_grad *g, uint32_t value, uint32_t like) {
     const pare_value *from = pare_model_value(g->m, like), *v = pare_model_value(g->m, value);
     if (from && v && from->dtype && from->ndim >= 0 && v->ndim < 0)
         pare_value_type_set(g->m, value, from->dtype, from->ndim, from->dims);
@@ -118,10 +117,10 @@ static void type_like(pare_grad *g, uint32_t value, uint32_t like) {
 void pare_grad_give(pare_grad *g, const pare_node *n, uint32_t in, uint32_t value) {
     uint32_t x = pare_grad_in(n, in);
     if (!value || !x || !pare_grad_wants(g, n, in)) return;
-    type_like(g, value, x);
+    pare_grad_like(g, value, x);
     if (g->sum[x]) {
         value = PARE_GRAD_OP(g, "Add", g->sum[x], value);
-        type_like(g, value, x);
+        pare_grad_like(g, value, x);
     }
     g->sum[x] = value;
 }
@@ -231,7 +230,7 @@ uint32_t pare_grad_number(pare_grad *g, uint32_t dtype, double v) {
 uint32_t pare_grad_sum_to(pare_grad *g, uint32_t dy, uint32_t x) {
     if (!dy || pare_grad_same_dims(g, dy, x)) return dy;
     uint32_t s = PARE_GRAD_OWN(g, "SumTo", 1, dy, x);
-    if (s) type_like(g, s, x);
+    if (s) pare_grad_like(g, s, x);
     return s;
 }
 
@@ -253,16 +252,33 @@ uint32_t pare_grad_swap_last(pare_grad *g, uint32_t v) {
 
 /* ---- the walk ---- */
 
+static bool has_input(const row *r, uint32_t k) { return k < 32 ? r->inputs >> k & 1 : r->inputs == (uint32_t)ALL; }
+
+/* A rule knows some inputs and, but for a few, the first output: what else depends must not be lost in silence. */
+static void by_rule(pare_grad *g, const pare_node *n, const row *r) {
+    bool all_outputs = r->rule == pare_grad_rule_split || r->rule == pare_grad_rule_softmax_cross_entropy;
+    for (uint32_t k = 0; k < n->n_in; k++)
+        if (!has_input(r, k) && pare_grad_wants(g, n, k)) {
+            pare_grad_refuse(g, n, "its input %u depends on what is trained, and by that it can't be differentiated",
+                             k);
+            return;
+        }
+    for (uint32_t k = 1; !all_outputs && k < n->n_out; k++)
+        if (pare_grad_dy(g, n, k)) {
+            pare_grad_refuse(g, n, "its output %u takes part in the loss", k);
+            return;
+        }
+    r->rule(g, n);
+}
+
 static void find_depending(pare_grad *g, const uint32_t *wrt, size_t n_wrt) {
     const pare_graph *graph = pare_model_graph(g->m, PARE_MAIN_GRAPH);
     for (size_t i = 0; i < n_wrt; i++) g->depends[wrt[i]] = 1;
     for (size_t i = 0; i < graph->nodes.len; i++) {
         const pare_node *n = pare_model_node(g->m, graph->nodes.data[i]);
-        const row *r = find(n->domain, n->op_type);
         bool any = false;
         for (uint32_t k = 0; k < n->n_in && !any; k++) {
-            bool by = !r || (k < 32 ? r->inputs >> k & 1 : r->inputs == (uint32_t)ALL);
-            any = by && n->in[k] && g->depends[n->in[k]];
+            any = n->in[k] && g->depends[n->in[k]];
         }
         for (uint32_t k = 0; any && k < n->n_out; k++) {
             const pare_value *v = pare_model_value(g->m, n->out[k]);
@@ -285,7 +301,7 @@ static pare_status walk(pare_grad *g, uint32_t loss) {
         if (!flows || !wanted) continue;
         const row *r = find(n->domain, n->op_type);
         if (r)
-            r->rule(g, n);
+            by_rule(g, n, r);
         else
             pare_grad_refuse(g, n, "pare can't differentiate this op");
     }

@@ -35,6 +35,10 @@ typedef struct pare_trained {
  * Dropout DropoutTrain. PARE_EUNSUPPORTED, PARE_EINVAL: reported. */
 pare_status pare_grad_prepare(pare_model *m, const pare_train_form *form, pare_diags *d, pare_trained *out);
 
+/* After it, and before pare_grad_build: activations behind BatchNormTrain become part of it (relu, high). The value
+ * `keep` (0: none) stays what it is. */
+void pare_grad_fuse(pare_model *m, uint32_t keep);
+
 /* ---- gradients ---- */
 
 /* grads[i]: the value that is d loss / d wrt[i], 0 where the loss does not depend on it. loss: a scalar of float dtype.

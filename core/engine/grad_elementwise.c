@@ -28,9 +28,16 @@ void pare_grad_rule_from_y(pare_grad *g, const pare_node *n) { by_name(g, n, n->
 void pare_grad_rule_from_x(pare_grad *g, const pare_node *n) { by_name(g, n, x_of(n)); }
 
 void pare_grad_rule_clip(pare_grad *g, const pare_node *n) {
-    uint32_t dx =
-        PARE_GRAD_OWN(g, "ClipGrad", 1, pare_grad_dy(g, n, 0), x_of(n), pare_grad_in(n, 1), pare_grad_in(n, 2));
-    pare_grad_give(g, n, 0, dx);
+    uint32_t dy = pare_grad_dy(g, n, 0), lo = pare_grad_in(n, 1), hi = pare_grad_in(n, 2);
+    if (pare_grad_wants(g, n, 0)) pare_grad_give(g, n, 0, PARE_GRAD_OWN(g, "ClipGrad", 1, dy, x_of(n), lo, hi));
+    /* a bound has a share of what it holds back */
+    for (uint32_t i = 1; i < 3; i++) {
+        if (!pare_grad_wants(g, n, i)) continue;
+        uint32_t held = OP(g, i == 1 ? "Less" : "Greater", x_of(n), n->in[i]);
+        uint32_t part = OP(g, "Where", held, dy, number(g, n, 0));
+        pare_grad_like(g, part, n->out[0]);
+        pare_grad_give(g, n, i, pare_grad_sum_to(g, part, n->in[i]));
+    }
 }
 
 static void times(pare_grad *g, const pare_node *n, uint32_t slope) {
@@ -140,7 +147,9 @@ void pare_grad_rule_dropout(pare_grad *g, const pare_node *n) {
 
 /* ---- several inputs, broadcast ---- */
 
+/* The share has the dims of the output. */
 static void give(pare_grad *g, const pare_node *n, uint32_t in, uint32_t share) {
+    pare_grad_like(g, share, n->out[0]);
     pare_grad_give(g, n, in, pare_grad_sum_to(g, share, pare_grad_in(n, in)));
 }
 
@@ -214,8 +223,15 @@ void pare_grad_rule_where(pare_grad *g, const pare_node *n) {
     if (pare_grad_wants(g, n, 2)) give(g, n, 2, OP(g, "Where", n->in[0], zero, dy));
 }
 
-/* The quotient is flat, so the remainder goes with the dividend. */
-void pare_grad_rule_mod(pare_grad *g, const pare_node *n) { give(g, n, 0, pare_grad_dy(g, n, 0)); }
+/* a - q * b, whose quotient q is flat: (a - y) / b, a whole number but for rounding. */
+void pare_grad_rule_mod(pare_grad *g, const pare_node *n) {
+    uint32_t dy = pare_grad_dy(g, n, 0), a = pare_grad_in(n, 0), b = pare_grad_in(n, 1);
+    if (pare_grad_wants(g, n, 0)) give(g, n, 0, dy);
+    if (pare_grad_wants(g, n, 1)) {
+        uint32_t q = OP(g, "Round", OP(g, "Div", OP(g, "Sub", a, n->out[0]), b));
+        give(g, n, 1, OP(g, "Neg", OP(g, "Mul", dy, q)));
+    }
+}
 
 /* x where x > 0, else slope * x; the slope is broadcast to x. */
 void pare_grad_rule_prelu(pare_grad *g, const pare_node *n) {

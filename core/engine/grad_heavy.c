@@ -10,6 +10,22 @@
 
 /* ---- convolutions ---- */
 
+/* The sum over all but the channels. */
+static void give_bias(pare_grad *g, const pare_node *n) {
+    int64_t axes[PARE_ARRAY_DIMS];
+    int32_t rank = pare_grad_rank(g, n->out[0]);
+    size_t k = 0;
+    if (rank < 3 || rank > PARE_ARRAY_DIMS) {
+        pare_grad_refuse(g, n, "its rank is not known");
+        return;
+    }
+    for (int32_t i = 0; i < rank; i++)
+        if (i != 1) axes[k++] = i;
+    uint32_t db = OP(g, "ReduceSum", pare_grad_dy(g, n, 0), pare_grad_ints(g, axes, k));
+    pare_grad_attr_int(g, db, "keepdims", 0);
+    pare_grad_give(g, n, 2, db);
+}
+
 void pare_grad_rule_conv(pare_grad *g, const pare_node *n) {
     uint32_t dy = pare_grad_dy(g, n, 0), x = pare_grad_in(n, 0), w = pare_grad_in(n, 1);
     bool bias = pare_grad_wants(g, n, 2);
@@ -18,7 +34,9 @@ void pare_grad_rule_conv(pare_grad *g, const pare_node *n) {
         pare_grad_attrs(g, dx, n);
         pare_grad_give(g, n, 0, dx);
     }
-    if (pare_grad_wants(g, n, 1) || bias) {
+    if (!pare_grad_wants(g, n, 1)) {
+        if (bias) give_bias(g, n);
+    } else {
         uint32_t dw = OWN(g, "ConvGradWeight", bias ? 2 : 1, dy, x, w);
         pare_grad_attrs(g, dw, n);
         pare_grad_give(g, n, 1, dw);
@@ -35,6 +53,12 @@ void pare_grad_rule_conv_transpose(pare_grad *g, const pare_node *n) {
         pare_grad_refuse(g, n, "its padding is automatic (output_shape or auto_pad); write `pads` instead");
         return;
     }
+    const pare_attr *more = pare_node_attr(n, "output_padding"), *strides = pare_node_attr(n, "strides");
+    for (size_t i = 0; more && i < more->n; i++)
+        if (more->ints[i] >= (strides && i < strides->n ? strides->ints[i] : 1)) {
+            pare_grad_refuse(g, n, "its output_padding is not below its strides");
+            return;
+        }
     uint32_t made[2] = {0, 0};
     if (pare_grad_wants(g, n, 0)) {
         made[0] = OP(g, "Conv", dy, w);
@@ -50,20 +74,7 @@ void pare_grad_rule_conv_transpose(pare_grad *g, const pare_node *n) {
         const pare_node *node = made[i / 2] ? pare_grad_made(g, made[i / 2]) : NULL;
         if (node) pare_attr_del(g->m, node->id, drop[i % 2]);
     }
-    if (pare_grad_wants(g, n, 2)) { /* over all but the channels */
-        int64_t axes[PARE_ARRAY_DIMS];
-        int32_t rank = pare_grad_rank(g, n->out[0]);
-        size_t k = 0;
-        if (rank < 3 || rank > PARE_ARRAY_DIMS) {
-            pare_grad_refuse(g, n, "its rank is not known");
-            return;
-        }
-        for (int32_t i = 0; i < rank; i++)
-            if (i != 1) axes[k++] = i;
-        uint32_t db = OP(g, "ReduceSum", dy, pare_grad_ints(g, axes, k));
-        pare_grad_attr_int(g, db, "keepdims", 0);
-        pare_grad_give(g, n, 2, db);
-    }
+    if (pare_grad_wants(g, n, 2)) give_bias(g, n);
 }
 
 /* ---- products ---- */
@@ -87,7 +98,7 @@ void pare_grad_rule_gemm(pare_grad *g, const pare_node *n) {
         pare_grad_give(g, n, 1, tb ? product(g, dy, true, a, ta, alpha) : product(g, a, !ta, dy, false, alpha));
     if (pare_grad_wants(g, n, 2)) {
         uint32_t dc = pare_grad_sum_to(g, dy, pare_grad_in(n, 2));
-        if (beta != 1.0f) dc = OP(g, "Mul", dc, pare_grad_number(g, pare_grad_dtype(g, dy), (double)beta));
+        if (beta != 1.0f) dc = OP(g, "Mul", dc, pare_grad_number(g, pare_grad_dtype(g, n->out[0]), (double)beta));
         pare_grad_give(g, n, 2, dc);
     }
 }
@@ -102,6 +113,15 @@ static uint32_t matrix_share(pare_grad *g, uint32_t a, uint32_t b, uint32_t dy) 
     int64_t k = v->dims[0].value, cols = v->dims[1].value;
     return product(g, reshaped(g, a, (int64_t[]){-1, k}, 2), true, reshaped(g, dy, (int64_t[]){-1, cols}, 2), false,
                    1.0f);
+}
+
+/* Of matrices in equal batches, shares have the dims of the inputs. */
+static bool equal_batches(const pare_grad *g, uint32_t a, uint32_t b) {
+    const pare_value *x = pare_model_value(g->m, a), *y = pare_model_value(g->m, b);
+    if (x->ndim != y->ndim || x->ndim < 2) return false;
+    for (int32_t i = 0; i + 2 < x->ndim; i++)
+        if (!pare_grad_same_dim(&x->dims[i], &y->dims[i])) return false;
+    return true;
 }
 
 void pare_grad_rule_matmul(pare_grad *g, const pare_node *n) {
@@ -122,6 +142,7 @@ void pare_grad_rule_matmul(pare_grad *g, const pare_node *n) {
     if (pare_grad_wants(g, n, 0)) {
         uint32_t bt = rb <= 2 ? pare_grad_transpose(g, bm, perm2, 2) : pare_grad_swap_last(g, b);
         uint32_t dx = OP(g, "MatMul", da, bt);
+        if (rb == 2 || equal_batches(g, a, b)) pare_grad_like(g, dx, ra == 1 ? am : a);
         if (ra == 1) dx = reshaped(g, pare_grad_sum_to(g, dx, am), (int64_t[]){-1}, 1);
         pare_grad_give(g, n, 0, ra == 1 ? dx : pare_grad_sum_to(g, dx, a));
     }
@@ -133,6 +154,7 @@ void pare_grad_rule_matmul(pare_grad *g, const pare_node *n) {
         }
         uint32_t at = ra <= 2 ? pare_grad_transpose(g, am, perm2, 2) : pare_grad_swap_last(g, a);
         uint32_t dx = OP(g, "MatMul", at, da);
+        if (equal_batches(g, a, b)) pare_grad_like(g, dx, b);
         if (rb == 1) dx = reshaped(g, pare_grad_sum_to(g, dx, bm), (int64_t[]){-1}, 1);
         pare_grad_give(g, n, 1, rb == 1 ? dx : pare_grad_sum_to(g, dx, b));
     }

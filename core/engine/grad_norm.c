@@ -3,6 +3,8 @@
 
 #include "model/array.h"
 
+#include <math.h>
+
 #define OP PARE_GRAD_OP
 #define OWN PARE_GRAD_OWN
 
@@ -67,7 +69,44 @@ static void own_norm(pare_grad *g, const pare_node *n, const char *op) {
     if (bias) pare_grad_give(g, n, 2, pare_grad_output(g, first, 2));
 }
 
-void pare_grad_rule_layer_norm(pare_grad *g, const pare_node *n) { own_norm(g, n, "LayerNormGrad"); }
+/* The kernel takes a scale of the normalised dims, and a bias like it. Others may be broadcast to x: then the scale is
+ * a product of its own behind a normalisation without one. */
+void pare_grad_rule_layer_norm(pare_grad *g, const pare_node *n) {
+    uint32_t x = n->in[0], scale = n->in[1], bias = pare_grad_in(n, 2), dy = pare_grad_dy(g, n, 0);
+    const pare_value *xv = pare_model_value(g->m, x), *sv = pare_model_value(g->m, scale);
+    int64_t axis = pare_node_attr_int(n, "axis", -1);
+    bool plain = xv->ndim > 0 && sv->ndim > 0 && (!bias || pare_grad_same_dims(g, scale, bias));
+    if (axis < 0) axis += xv->ndim;
+    plain = plain && sv->ndim == xv->ndim - axis;
+    for (int32_t i = 0; plain && i < sv->ndim; i++) plain = pare_grad_same_dim(&sv->dims[i], &xv->dims[axis + i]);
+    if (plain) {
+        own_norm(g, n, "LayerNormGrad");
+        return;
+    }
+    if (xv->ndim <= 0 || axis < 0 || axis >= xv->ndim) {
+        pare_grad_refuse(g, n, "its rank is not known");
+        return;
+    }
+    uint32_t dtype = pare_grad_dtype(g, x);
+    int64_t axes[PARE_ARRAY_DIMS];
+    for (int64_t i = axis; i < xv->ndim; i++) axes[i - axis] = i;
+    uint32_t over = pare_grad_ints(g, axes, (size_t)(xv->ndim - axis));
+    uint32_t centred = OP(g, "Sub", x, OP(g, "ReduceMean", x, over));
+    uint32_t var = OP(g, "ReduceMean", OP(g, "Mul", centred, centred), over);
+    double eps = (double)pare_node_attr_float(n, "epsilon", 1e-5f);
+    uint32_t std = OP(g, "Sqrt", OP(g, "Add", var, pare_grad_number(g, dtype, eps)));
+    uint32_t xhat = OP(g, "Div", centred, std);
+    if (pare_grad_wants(g, n, 0)) {
+        uint32_t d = OP(g, "Mul", dy, scale);
+        uint32_t mean = OP(g, "ReduceMean", d, over), along = OP(g, "ReduceMean", OP(g, "Mul", d, xhat), over);
+        uint32_t rest = OP(g, "Sub", OP(g, "Sub", d, mean), OP(g, "Mul", xhat, along));
+        pare_grad_give(g, n, 0, OP(g, "Div", rest, std));
+    }
+    uint32_t product = pare_grad_wants(g, n, 1) ? OP(g, "Mul", dy, xhat) : 0;
+    if (product) pare_grad_like(g, product, x);
+    if (product) pare_grad_give(g, n, 1, pare_grad_sum_to(g, product, scale));
+    if (pare_grad_wants(g, n, 2)) pare_grad_give(g, n, 2, pare_grad_sum_to(g, dy, bias));
+}
 void pare_grad_rule_instance_norm(pare_grad *g, const pare_node *n) { own_norm(g, n, "InstanceNormGrad"); }
 void pare_grad_rule_group_norm(pare_grad *g, const pare_node *n) { own_norm(g, n, "GroupNormGrad"); }
 
@@ -83,8 +122,11 @@ void pare_grad_rule_lp_norm(pare_grad *g, const pare_node *n) {
     uint32_t dy = pare_grad_dy(g, n, 0), x = n->in[0], y = n->out[0];
     uint32_t norm = OP(g, p == 1 ? "ReduceL1" : "ReduceL2", x, pare_grad_ints(g, &axis, 1));
     uint32_t along = OP(g, "ReduceSum", OP(g, "Mul", dy, y), pare_grad_ints(g, &axis, 1));
-    uint32_t slope = p == 1 ? OP(g, "Sign", x) : y;
-    pare_grad_give(g, n, 0, OP(g, "Div", OP(g, "Sub", dy, OP(g, "Mul", slope, along)), norm));
+    uint32_t slope = p == 1 ? OP(g, "Sign", x) : y, dtype = pare_grad_dtype(g, x);
+    /* where all are 0, y is, and nothing flows */
+    uint32_t none = OP(g, "Equal", norm, pare_grad_number(g, dtype, 0));
+    uint32_t safe = OP(g, "Where", none, pare_grad_number(g, dtype, INFINITY), norm);
+    pare_grad_give(g, n, 0, OP(g, "Div", OP(g, "Sub", dy, OP(g, "Mul", slope, along)), safe));
 }
 
 static void by_output(pare_grad *g, const pare_node *n, const char *op) {

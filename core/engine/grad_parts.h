@@ -29,12 +29,16 @@ bool pare_grad_wants(const pare_grad *g, const pare_node *n, uint32_t in);   /* 
 int32_t pare_grad_rank(const pare_grad *g, uint32_t value);                  /* -1: not known */
 uint32_t pare_grad_dtype(const pare_grad *g, uint32_t value);
 bool pare_grad_same_dims(const pare_grad *g, uint32_t a, uint32_t b); /* surely */
+bool pare_grad_same_dim(const pare_dim *a, const pare_dim *b);        /* likewise */
 
 /* ---- giving ---- */
 /* Input `in`'s share. A share of broadcast dims has to be summed first: pare_grad_sum_to. value 0: nothing. */
 void pare_grad_give(pare_grad *g, const pare_node *n, uint32_t in, uint32_t value);
 /* The op can't be differentiated as it stands here: PARE_EUNSUPPORTED with op and node. */
 void pare_grad_refuse(pare_grad *g, const pare_node *n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Says that a value made here has the dims and dtype of `like`, where nothing is known of it. */
+void pare_grad_like(pare_grad *g, uint32_t value, uint32_t like);
 
 /* ---- making: all are 0 after a failure and take 0 as such ---- */
 /* A node at the end of the graph with n inputs (0: left out); its first output. domain: "" or PARE_GRAD_DOMAIN. */

@@ -9,6 +9,7 @@
 #include "model/infer.h"
 #include "model/ops.h"
 
+#include <math.h>
 #include <pare/grad_ops.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,35 +23,49 @@ typedef struct prepare {
     pare_trained *out;
 } prepare;
 
-/* Where an op takes what can be learned. Bit i: input i. */
-static uint32_t learned_slots(const pare_node *n) {
+/* Where an op takes what can be learned. Bit i: input i. plain: arithmetic, whose other numbers may be constants of the
+ * computation: a scalar is no weight there, nor is what holds infinities (masks of attention do). */
+static uint32_t learned_slots(const pare_node *n, bool *plain) {
     static const struct {
         const char *op;
         uint32_t slots;
-    } rows[] = {{"Conv", 6},
-                {"ConvTranspose", 6},
-                {"Gemm", 7},
-                {"MatMul", 3},
-                {"PRelu", 2},
-                {"BatchNormalization", 6},
-                {"InstanceNormalization", 6},
-                {"LayerNormalization", 6},
-                {"Add", 3},
-                {"GroupNormalization", 6},
-                {"Mul", 3},
-                {"Sub", 3},
-                {"Div", 3},
-                {"Gather", 1},
-                {"Einsum", ~0u},
-                {"Concat", ~0u}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (pare_node_is(n, rows[i].op)) return rows[i].slots;
+        bool plain;
+    } rows[] = {{"Conv", 6, false},
+                {"ConvTranspose", 6, false},
+                {"Gemm", 7, false},
+                {"MatMul", 3, false},
+                {"PRelu", 2, false},
+                {"BatchNormalization", 6, false},
+                {"InstanceNormalization", 6, false},
+                {"LayerNormalization", 6, false},
+                {"GroupNormalization", 6, false},
+                {"Gather", 1, false},
+                {"Einsum", ~0u, false},
+                {"Add", 3, true},
+                {"Mul", 3, true},
+                {"Sub", 3, true},
+                {"Div", 3, true},
+                {"Concat", ~0u, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!pare_node_is(n, rows[i].op)) continue;
+        *plain = rows[i].plain;
+        return rows[i].slots;
+    }
     return 0;
+}
+
+/* What an exporter puts between a weight and its op. */
+static bool moves(const pare_node *n) {
+    static const char *const ops[] = {"Identity", "Transpose", "Expand", "Reshape", "Unsqueeze",
+                                      "Squeeze",  "Flatten",   "Tile",   "Slice",   "Split"};
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (pare_node_is(n, ops[i])) return true;
+    return false;
 }
 
 static bool is_weight(const prepare *p, const pare_tensor *t, const char *name) {
     uint32_t k;
-    return (t->dtype == PARE_FLOAT || t->dtype == PARE_DOUBLE) && t->count > 1 && pare_map_get(&p->initial, name, &k);
+    return (t->dtype == PARE_FLOAT || t->dtype == PARE_DOUBLE) && t->count > 0 && pare_map_get(&p->initial, name, &k);
 }
 
 static bool trained(const prepare *p, uint32_t value) {
@@ -60,20 +75,35 @@ static bool trained(const prepare *p, uint32_t value) {
     return !p->form->trains || p->form->trains(p->form->ctx, p->m, t);
 }
 
+static bool finite(pare_tensor *t) {
+    const void *data = NULL;
+    if (pare_tensor_read(t, NULL, &data)) return false;
+    for (uint64_t i = 0; i < t->count; i++)
+        if (!isfinite(t->dtype == PARE_DOUBLE ? ((const double *)data)[i] : (double)((const float *)data)[i]))
+            return false;
+    return true;
+}
+
+/* Does the value, which is t's or t moved about, come where something can be learned? */
+static bool learns(const prepare *p, uint32_t value, pare_tensor *t, int depth) {
+    const pare_value *v = pare_model_value(p->m, value);
+    for (size_t k = 0; v && k < v->uses.len; k++) {
+        const pare_node *n = pare_model_node(p->m, v->uses.data[k].node);
+        uint32_t slot = v->uses.data[k].slot;
+        bool plain = false;
+        if (slot < 32 && learned_slots(n, &plain) >> slot & 1 && (!plain || (t->count > 1 && finite(t)))) return true;
+        for (uint32_t i = 0; slot == 0 && depth < 8 && moves(n) && i < n->n_out; i++)
+            if (learns(p, n->out[i], t, depth + 1)) return true;
+    }
+    return false;
+}
+
 static void find_weights(prepare *p) {
     const pare_graph *g = pare_model_graph(p->m, PARE_MAIN_GRAPH);
     for (size_t i = 0; i < g->initializers.len; i++) {
-        const pare_tensor *t = pare_model_tensor(p->m, g->initializers.data[i]);
+        pare_tensor *t = pare_model_tensor(p->m, g->initializers.data[i]);
         const pare_value *v = pare_model_value(p->m, pare_graph_find(p->m, PARE_MAIN_GRAPH, t->name));
-        bool learns = false;
-        for (size_t k = 0; v && k < v->uses.len && !learns; k++) {
-            const pare_node *n = pare_model_node(p->m, v->uses.data[k].node);
-            uint32_t slot = v->uses.data[k].slot;
-            learns = slot < 32 && learned_slots(n) >> slot & 1;
-            /* through what an exporter puts between a weight and its op */
-            learns = learns || (slot == 0 && (pare_node_is(n, "Identity") || pare_node_is(n, "Transpose")));
-        }
-        if (learns && trained(p, v->id)) pare_vec_push(&p->weights, v->name);
+        if (v && trained(p, v->id) && learns(p, v->id, t, 0)) pare_vec_push(&p->weights, v->name);
     }
 }
 

@@ -20,13 +20,11 @@ static uint32_t kept(pare_grad *g, const pare_node *n, uint32_t v) {
         pare_grad_refuse(g, n, rank < 0 ? "its rank is not known" : "its axes are not constant");
         return 0;
     }
-    if (!t || !t->count) { /* all of them, to (1, 1, ...) */
+    if (!t || !t->count) { /* all of them, to (1, 1, ...); or none */
         int64_t ones[PARE_ARRAY_DIMS];
-        if (!t || !pare_node_attr_int(n, "noop_with_empty_axes", 0)) {
-            for (int32_t i = 0; i < rank; i++) ones[i] = 1;
-            return rank ? OP(g, "Reshape", v, pare_grad_ints(g, ones, (size_t)rank)) : v;
-        }
-        return v;
+        if (!rank || pare_node_attr_int(n, "noop_with_empty_axes", 0)) return v;
+        for (int32_t i = 0; i < rank; i++) ones[i] = 1;
+        return OP(g, "Reshape", v, pare_grad_ints(g, ones, (size_t)rank));
     }
     return OP(g, "Unsqueeze", v, n->in[1]);
 }
@@ -70,10 +68,17 @@ void pare_grad_rule_reduce_max(pare_grad *g, const pare_node *n) {
     pare_grad_give(g, n, 0, OP(g, "Mul", hit, OP(g, "Div", kept(g, n, pare_grad_dy(g, n, 0)), hits)));
 }
 
-/* y / x: not a number where x holds a zero. */
+/* The product of the others: y / x; where one element is 0 that one alone has it, and of more nobody. */
 void pare_grad_rule_reduce_prod(pare_grad *g, const pare_node *n) {
-    uint32_t y = kept(g, n, OP(g, "Mul", pare_grad_dy(g, n, 0), n->out[0]));
-    pare_grad_give(g, n, 0, y ? OP(g, "Div", y, n->in[0]) : 0);
+    uint32_t x = n->in[0], dy = kept(g, n, pare_grad_dy(g, n, 0));
+    if (!dy) return;
+    uint32_t zero = OP(g, "Equal", x, number(g, n, 0)), zeros = OP(g, "Cast", zero);
+    pare_grad_attr_int(g, zeros, "to", pare_grad_dtype(g, x));
+    uint32_t count = again(g, n, "ReduceSum", zeros), safe = OP(g, "Where", zero, number(g, n, 1), x);
+    uint32_t rest = OP(g, "Mul", dy, again(g, n, "ReduceProd", safe));
+    uint32_t one = OP(g, "Where", OP(g, "Equal", count, number(g, n, 1)), zeros, number(g, n, 0));
+    uint32_t part = OP(g, "Where", OP(g, "Equal", count, number(g, n, 0)), OP(g, "Reciprocal", safe), one);
+    pare_grad_give(g, n, 0, OP(g, "Mul", rest, part));
 }
 
 void pare_grad_rule_reduce_l1(pare_grad *g, const pare_node *n) {

@@ -64,6 +64,10 @@ void pare_grad_rule_split(pare_grad *g, const pare_node *n) {
     uint32_t *in = pare_arena_alloc(&g->m->arena, (n->n_out + 1) * sizeof *in);
     for (uint32_t i = 0; i < n->n_out; i++) {
         in[i] = pare_grad_dy(g, n, i);
+        if (!in[i] && !n->out[i]) {
+            pare_grad_refuse(g, n, "an output is left out");
+            return;
+        }
         if (!in[i]) {
             uint32_t zero = pare_grad_number(g, pare_grad_dtype(g, n->in[0]), 0);
             in[i] = OP(g, "Expand", zero, OP(g, "Shape", n->out[i]));

@@ -1,12 +1,14 @@
 /* engine/pass_pool.c - the mean over all of an image's places, as the newer exporter writes it, is GlobalAveragePool.
  *
  * ReduceMean over dims 2 and up of (N, C, …): as a pooling it has a kernel in any layout of the image. Where the dims
- * are to go, a Squeeze follows. See pass.h. May use: model.
+ * are to go, a Squeeze follows. The mean over one place, and its gradient, are what they are the mean of. See pass.h.
+ * May use: model.
  */
 #include "engine/pass.h"
 
 #include "model/edit.h"
 
+#include <pare/grad_ops.h>
 #include <string.h>
 
 /* The axes are just 2 … ndim - 1, in any order. */
@@ -44,11 +46,27 @@ static bool rewrite(pare_model *m, const pare_node *n) {
     return true;
 }
 
+/* GlobalAveragePool of an image of one place, or its gradient (dy is input 0 of that): consumers take the input. */
+static bool one_place(pare_model *m, const pare_node *n) {
+    bool grad = strcmp(n->op_type, "GlobalAveragePoolGrad") == 0 && strcmp(n->domain, PARE_GRAD_DOMAIN) == 0;
+    if ((!grad && !pare_node_is(n, "GlobalAveragePool")) || n->n_in <= grad || !n->n_out) return false;
+    const pare_value *x = pare_model_value(m, n->in[grad ? 1 : 0]), *y = pare_model_value(m, n->out[0]);
+    if (!x || !y || x->ndim < 3 || y->is_output || !y->uses.len) return false;
+    for (int32_t i = 2; i < x->ndim; i++)
+        if (x->dims[i].value != 1) return false;
+    uint32_t id = n->id;
+    pare_value_replace_uses(m, y->id, n->in[0]);
+    pare_node_del(m, id);
+    return true;
+}
+
 pare_status pare_pass_pool(pare_model *m, pare_diags *d, uint64_t *changed) {
     (void)d;
     *changed = 0;
     size_t n = m->nodes.len;
     for (size_t i = 0; i < n; i++)
-        if (m->nodes.data[i] && m->nodes.data[i]->graph == PARE_MAIN_GRAPH && rewrite(m, m->nodes.data[i])) ++*changed;
+        if (m->nodes.data[i] && m->nodes.data[i]->graph == PARE_MAIN_GRAPH &&
+            (rewrite(m, m->nodes.data[i]) || one_place(m, m->nodes.data[i])))
+            ++*changed;
     return PARE_OK;
 }

@@ -192,7 +192,7 @@ static const pare_profile_node *row_of(const pare_plan *p, const pare_step *st) 
 static pare_status run_steps(pare_session *s, pare_plan *p, pare_diags *d) {
     for (size_t i = 0; i < p->steps.len; i++) {
         pare_step *st = &p->steps.data[i];
-        if (pare_cancelled()) return PARE_ECANCELLED;
+        if (!s->variables.len && pare_cancelled()) return PARE_ECANCELLED; /* half an update is no state */
         double t = s->profile ? pare_clock() : 0;
         pare_status r = run_step(s, p, st);
         if (!r && s->profile && st->kind == PARE_STEP_RUN) {

@@ -224,6 +224,18 @@ static pare_status run_updates(pare_builder *b) {
     return PARE_OK;
 }
 
+/* Updates are listed at the end of a graph, but each runs as soon as it may: its gradient's memory is free again then.
+ * What also hands out something else (BatchNormTrain) has its place among the others. */
+static void find_updates(pare_builder *b) {
+    const pare_graph *g = pare_model_graph(b->m, PARE_MAIN_GRAPH);
+    for (size_t i = 0; i < g->nodes.len; i++) {
+        const pare_node *n = pare_model_node(b->m, g->nodes.data[i]);
+        if (!updates(n) || pare_op_over(pare_op_find(n->domain, n->op_type), 0) < 0) continue;
+        b->taken[n->id] = 1;
+        pare_vec_push(&b->updates, n->id);
+    }
+}
+
 typedef struct deferred {
     uint32_t node;
     pare_chain chain;
@@ -233,6 +245,7 @@ static pare_status walk(pare_builder *b) {
     const pare_graph *g = pare_model_graph(b->m, PARE_MAIN_GRAPH);
     PARE_VEC(deferred) late = {0};
     pare_status st = PARE_OK;
+    find_updates(b);
     for (size_t i = 0; !st && i < g->nodes.len; i++) {
         const pare_node *n = pare_model_node(b->m, g->nodes.data[i]);
         if ((i & 255) == 255 && pare_cancelled()) st = PARE_ECANCELLED;

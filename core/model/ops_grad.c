@@ -18,7 +18,7 @@ static int64_t conv_macs(const pare_model *m, const pare_node *n);
 /* clang-format off */
 static const pare_op table[] = {
     /* like, a character an output: the digit of the input whose dims it has; '+': those of the input one on; 's': a
-     * scalar of input 0's dtype; 'f': a float32 scalar; 'c': as many elements as input 0 has channels. */
+     * scalar of input 0's dtype; 'c': as many elements as input 0 has channels. */
     OP("Accumulate", "0", NULL, 0, "0"),
     OP("AdamUpdate", "023", NULL, 0, "023"),
     OP("AveragePoolGrad", "1", NULL, IN(1), NULL),
@@ -36,7 +36,7 @@ static const pare_op table[] = {
     OP("GatherNDGrad", "2", NULL, IN(2), NULL),
     OP("GeluGrad", "0", NULL, 0, NULL),
     OP("GlobalAveragePoolGrad", "1", NULL, IN(1), NULL),
-    OP("GlobalNorm", "f", NULL, 0, NULL),
+    OP("GlobalNorm", "s", NULL, 0, NULL),
     OP("GroupNormGrad", "122", NULL, 0, NULL),
     OP("HardSigmoidGrad", "0", NULL, 0, NULL),
     OP("HardSwishGrad", "0", NULL, 0, NULL),
@@ -77,7 +77,6 @@ static pare_status like(pare_infer_ctx *c) {
         if (!c->node->out[i] || from == '.') continue;
         pare_infer_in(c, from == '+' ? i + 1 : from >= '0' && from <= '9' ? (uint32_t)(from - '0') : 0, &s);
         if (from == 's') s.ndim = 0;
-        if (from == 'f') s = (pare_shape){.dtype = PARE_FLOAT, .ndim = 0};
         if (from == 'c') {
             if (s.ndim > 1) s.d[0] = s.d[1];
             s.ndim = s.ndim > 1 ? 1 : -1;

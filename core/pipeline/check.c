@@ -1,12 +1,19 @@
 /* pipeline/check.c - pare check: what can be known before running. See run.h. */
 #include "base/random.h"
-#include "pipeline/run.h"
+#include "model/finite.h"
+#include "pipeline/run_train.h"
 #include "plugin/step.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static pare_span locate(void *ctx, const char *param) { return pare_pipeline_locate(ctx, param); }
+
+/* That there is training; nothing is trained here. */
+static const void *ext(void *ctx, const char *id) {
+    (void)ctx;
+    return strcmp(id, PARE_FIT_V1) == 0 ? &pare_fit_interface : NULL;
+}
 
 /* The pipeline model at the start of the line a step works on: what its input looks like before earlier steps. */
 static uint32_t root_of(const pare_pipeline *p, pare_pipeline_ref ref) {
@@ -15,10 +22,13 @@ static uint32_t root_of(const pare_pipeline *p, pare_pipeline_ref ref) {
 }
 
 pare_status pare_pipeline_check(const pare_pipeline *p, pare_plugins *plugins, pare_diags *d) {
-    pare_model **models = pare_xcalloc(p->n_models, sizeof *models);
+    pare_run_opts o = {.plugins = plugins, .diags = d};
+    pare_run r = {.p = p, .o = &o, .d = d};
+    r.models = pare_xcalloc(p->n_models, sizeof *r.models);
     pare_status first = PARE_OK; /* go on after an error: all of them at once */
     for (size_t i = 0; i < p->n_models; i++) {
-        pare_status st = pare_pipeline_model_open(p, &p->models[i], d, &models[i]);
+        pare_status st = pare_pipeline_model_open(p, &p->models[i], d, &r.models[i].model);
+        if (!st) st = pare_model_say_not_finite(r.models[i].model, p->models[i].name, d);
         if (st && !first) first = st;
         if (pare_cancelled()) break;
     }
@@ -32,11 +42,26 @@ pare_status pare_pipeline_check(const pare_pipeline *p, pare_plugins *plugins, p
                              .technique = s->use,
                              .locate = locate,
                              .ctx = (void *)(uintptr_t)s,
+                             .ext = ext,
+                             .services = &(pare_train_services){.fit = s->fit ? &s->fit->opts : NULL},
                              .seed = pare_seed_derive(p->seed, s->id)};
-        pare_status st = pare_step_check(&env, s->technique, s->with->args, models[root_of(p, s->input)]);
+        const pare_model *m = r.models[root_of(p, s->input)].model;
+        pare_status st = pare_step_check(&env, s->technique, s->with->args, m);
+        if (!st) st = pare_train_check(&r, i, m);
         if (st && !first) first = st;
     }
-    for (size_t i = 0; i < p->n_models; i++) pare_model_free(models[i]);
-    free(models);
+    pare_status st = pare_cancelled() ? PARE_ECANCELLED : pare_run_score_prepare(&r);
+    if (st) { /* said once is enough */
+        pare_data_free(r.set);
+        r.set = NULL;
+    }
+    if (!first) first = st;
+    if (!pare_cancelled()) st = pare_run_fits(&r);
+    if (!first) first = st;
+    pare_data_free(r.set);
+    pare_run_sets_free(&r);
+    pare_arena_free(&r.arena);
+    for (size_t i = 0; i < p->n_models; i++) pare_model_free(r.models[i].model);
+    free(r.models);
     return pare_cancelled() ? PARE_ECANCELLED : first;
 }

@@ -108,6 +108,7 @@ static void read_all(pare_config *c) {
     pare_config_models(c, pare_yaml_get(root, "models"));
     pare_config_steps(c, pare_yaml_get(root, "steps"));
     pare_config_report(c, pare_yaml_get(root, "report"));
+    pare_config_fit_sets(c);
     pare_config_output(c, pare_yaml_get(root, "output"));
 }
 
@@ -238,10 +239,11 @@ json_t *pare_pipeline_json(const pare_pipeline *p) {
     for (size_t i = 0; i < p->n_models; i++) json_object_set_new(models, p->models[i].name, model_json(&p->models[i]));
     for (size_t i = 0; i < p->n_steps; i++) {
         const pare_pipeline_step *s = &p->steps[i];
-        json_array_append_new(steps, json_pack("{s:o, s:o, s:o, s:s, s:o}", "id", pare_json_str(s->id), "use",
-                                               pare_json_str(s->use), "from",
-                                               pare_json_str(pare_pipeline_ref_name(p, s->input)), "device", s->device,
-                                               "with", pare_params_json(s->with)));
+        json_t *step = json_pack("{s:o, s:o, s:o, s:s, s:o}", "id", pare_json_str(s->id), "use", pare_json_str(s->use),
+                                 "from", pare_json_str(pare_pipeline_ref_name(p, s->input)), "device", s->device,
+                                 "with", pare_params_json(s->with));
+        if (s->fit) json_object_set_new(step, "fit", pare_config_fit_json(p, s->fit));
+        json_array_append_new(steps, step);
     }
     json_t *j = json_pack("{s:i, s:o, s:I, s:s, s:o}", "version", 1, "name", pare_json_str(p->name), "seed",
                           (json_int_t)p->seed, "device", p->device, "models", models);

@@ -2,8 +2,8 @@
  *
  * Is: every key of a version 1 file checked, typed and resolved, with its place kept for later messages. Is not: the
  * running of it (run), what a technique thinks of a model (its `check`), what is in the data's files (data). What
- * belongs to a later part of pare is refused by name and place. May use: base, data, plugin/param.h, model/zoo.h, sdk
- * technique.h.
+ * belongs to a later part of pare is refused by name and place. May use: base, data, plugin/param.h, model/zoo.h,
+ * train/options.h, sdk technique.h and loss.h.
  */
 #ifndef PARE_PIPELINE_CONFIG_H
 #define PARE_PIPELINE_CONFIG_H
@@ -12,7 +12,9 @@
 #include "base/yaml.h"
 #include "model/zoo.h"
 #include "plugin/param.h"
+#include "train/options.h"
 
+#include <pare/loss.h>
 #include <pare/technique.h>
 
 /* The techniques there are; how they were loaded is the plugin layer's. All borrowed. */
@@ -23,6 +25,17 @@ typedef struct pare_technique_set {
     size_t n_ids;
 } pare_technique_set;
 
+/* The loss components there are, likewise. Zero-initialised: none but the host's own. */
+typedef struct pare_loss_choice {
+    const pare_loss *(*find)(void *ctx, const char *id); /* NULL: unknown */
+    void *ctx;
+    const char *const *ids;
+    size_t n_ids;
+} pare_loss_choice;
+
+static inline pare_param_table pare_loss_params(const pare_loss *l) {
+    return (pare_param_table){l->params, l->n_params, l->param_stride};
+}
 static inline pare_param_table pare_technique_params(const pare_technique *t) {
     return (pare_param_table){t->params, t->n_params, t->param_stride};
 }
@@ -56,12 +69,25 @@ typedef struct pare_pipeline_model {
     pare_span at, weights_at; /* of zoo's or onnx's value; of the value of weights */
 } pare_pipeline_model;
 
+typedef enum { PARE_OFF, PARE_ON, PARE_AUTO } pare_switch;
+
+/* A step's `fit:` block, every key checked. */
+typedef struct pare_pipeline_fit {
+    pare_fit_opts opts;       /* losses with their components and arguments; seed and checkpoint are the run's */
+    int32_t data, validate;   /* data.sets[]; validate -1: none */
+    pare_switch cache_logits; /* of teachers, on disk */
+    pare_params *keys, *schedule, *augment; /* as they were read */
+    pare_params **with;                     /* of the losses; NULL: the host's own, which have no parameters */
+    pare_span at;
+} pare_pipeline_fit;
+
 typedef struct pare_pipeline_step {
     const char *id;
     const char *use;
     const pare_technique *technique;
-    const char *device; /* "auto" or "cpu"; default: the pipeline's */
-    pare_params *with;  /* with->args goes to technique->create */
+    const char *device;     /* "auto" or "cpu"; default: the pipeline's */
+    pare_params *with;      /* with->args goes to technique->create */
+    pare_pipeline_fit *fit; /* NULL: it has no such block */
     pare_pipeline_ref input;
     uint32_t model;       /* models[]: whose line it works on */
     pare_span at, use_at; /* of the id; of the value of use */
@@ -102,8 +128,6 @@ typedef enum {
     PARE_METRICS_DATA = PARE_METRICS_LABELS | PARE_METRIC_AGREEMENT | PARE_METRIC_SQNR | PARE_METRIC_KL,
     PARE_METRICS_TIME = PARE_METRIC_LATENCY | PARE_METRIC_IMAGES_PER_S
 } pare_metric;
-
-typedef enum { PARE_OFF, PARE_ON, PARE_AUTO } pare_switch;
 
 typedef struct pare_pipeline {
     const char *path;            /* as the user wrote it */
@@ -149,6 +173,7 @@ typedef struct pare_pipeline {
 
 typedef struct pare_pipeline_opts {
     pare_technique_set techniques;
+    pare_loss_choice losses;
     const char *const *sets; /* "steps.pruned.with.sparsity=0.8", in order; borrowed for the call */
     size_t n_sets;
 } pare_pipeline_opts;
@@ -171,6 +196,13 @@ pare_span pare_pipeline_locate(const pare_pipeline_step *step, const char *param
 
 /* "net" or "pruned": the name of what a reference points to. */
 const char *pare_pipeline_ref_name(const pare_pipeline *p, pare_pipeline_ref r);
+
+/* Calls `each` for every model that step i names beside its input: parameters of type MODEL, of the technique and of
+ * its losses. `ref` is as their functions get it: a step's id, a model's name, or a file that opens from the current
+ * folder. */
+void pare_pipeline_step_models(const pare_pipeline *p, size_t i, void (*each)(void *ctx, const char *ref), void *ctx);
+/* What such a name is; false: a file. */
+bool pare_pipeline_ref_find(const pare_pipeline *p, const char *name, pare_pipeline_ref *out);
 
 /* The file with everything resolved and every default filled in, for the lock. A new reference. */
 json_t *pare_pipeline_json(const pare_pipeline *p);

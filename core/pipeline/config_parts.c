@@ -140,8 +140,7 @@ static const struct {
 #undef ROW
 };
 
-/* Is it known without opening the set that it has no labels? */
-static bool no_labels(const pare_pipeline *p, int32_t set) {
+bool pare_config_no_labels(const pare_pipeline *p, int32_t set) {
     while (p->data.sets[set].from >= 0) set = p->data.sets[set].from;
     const pare_pipeline_set *s = &p->data.sets[set];
     if (!s->source) return false; /* said already */
@@ -165,7 +164,7 @@ static void check_metric(pare_config *c, const pare_yaml_node *at, uint32_t bit,
                          p->data.n_sets ? pare_arena_printf(&c->p->arena, "as in `report: {on: %s}`", likely_set(p))
                                         : "add a set, as in `data: {test: {folder: test}}`, and `on: test` here",
                          "the metric %s needs `on`: the set it is measured on", word);
-    else if ((bit & PARE_METRICS_LABELS) && p->report.on >= 0 && no_labels(p, p->report.on))
+    else if ((bit & PARE_METRICS_LABELS) && p->report.on >= 0 && pare_config_no_labels(p, p->report.on))
         pare_config_fail(c, at->at, "report.metrics", "config.no-labels", "agreement, kl and sqnr need no labels",
                          "the metric %s needs labels, and the set \"%s\" has none", word,
                          p->data.sets[p->report.on].name);

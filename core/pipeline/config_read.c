@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_NAMES = 32 }; /* that a hint lists */
+
 void pare_config_fail(pare_config *c, pare_span at, const char *path, const char *code, const char *hint,
                       const char *fmt, ...) {
     if (++c->errors > 20) return;
@@ -38,10 +40,10 @@ void pare_config_later(pare_config *c, pare_span at, const char *path, const cha
 
 void pare_config_keys(pare_config *c, const pare_yaml_node *map, const char *path, const pare_config_key *keys,
                       size_t n) {
-    const char *names[32];
+    const char *names[48];
     size_t n_names = 0;
     for (size_t i = 0; i < n; i++)
-        if (!keys[i].later) names[n_names++] = keys[i].name;
+        if (!keys[i].later && n_names < sizeof names / sizeof *names) names[n_names++] = keys[i].name;
     for (uint32_t k = 0; k < map->n; k++) {
         const pare_yaml_node *v = map->items[k];
         size_t i = 0;
@@ -100,8 +102,8 @@ const char *pare_config_hint(pare_config *c, const char *word, const char *what,
     if (near) pare_sb_printf(&b, "did you mean \"%s\"?%s", near, n > 1 ? " " : "");
     if (n > 1 || (n && !near)) {
         pare_sb_printf(&b, "%s: ", what);
-        for (size_t i = 0; i < n && i < 24; i++) pare_sb_printf(&b, "%s%s", i ? ", " : "", names[i]);
-        if (n > 24) pare_sb_printf(&b, ", and %zu more", n - 24);
+        for (size_t i = 0; i < n && i < MOST_NAMES; i++) pare_sb_printf(&b, "%s%s", i ? ", " : "", names[i]);
+        if (n > MOST_NAMES) pare_sb_printf(&b, ", and %zu more", n - MOST_NAMES);
     }
     const char *hint = b.len ? pare_arena_strdup(&c->p->arena, b.data) : NULL;
     pare_sb_free(&b);

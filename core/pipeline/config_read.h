@@ -63,12 +63,25 @@ struct pare_data_preprocess *pare_config_preprocess(pare_config *c, const pare_y
                                                     const struct pare_data_preprocess *base);
 void pare_config_data(pare_config *c, const pare_yaml_node *data); /* NULL: no such block */
 void pare_config_steps(pare_config *c, const pare_yaml_node *steps);
+/* Of a step whose technique trains; n NULL: it has no such block. */
+void pare_config_fit(pare_config *c, pare_pipeline_step *s, const pare_yaml_node *n, const char *path);
+void pare_config_losses(pare_config *c, pare_pipeline_fit *f, const pare_yaml_node *n, const char *fit);
+/* After the report: which set each step trains on, where the file doesn't say it. */
+void pare_config_fit_sets(pare_config *c);
 void pare_config_report(pare_config *c, const pare_yaml_node *report);
 void pare_config_report_on(pare_config *c, const pare_yaml_node *on);
 void pare_config_output(pare_config *c, const pare_yaml_node *output);
 
+/* The keys of a fit block that are plain values; of its schedule; of its augment. For the schema. */
+typedef enum { PARE_FIT_KEYS, PARE_FIT_SCHEDULE, PARE_FIT_AUGMENT } pare_fit_table;
+pare_param_table pare_config_fit_table(pare_fit_table which);
+
+/* Is it known without opening the set that it has no labels? */
+bool pare_config_no_labels(const pare_pipeline *p, int32_t set);
+
 /* As the lock holds them. With `all` what isn't set is null, so that it takes back what lies below. New references. */
 json_t *pare_config_preprocess_json(const struct pare_data_preprocess *q, bool all);
 json_t *pare_config_data_json(const pare_pipeline *p);
+json_t *pare_config_fit_json(const pare_pipeline *p, const pare_pipeline_fit *f);
 
 #endif

@@ -52,7 +52,8 @@ static pare_yaml_node *descend(pare_config *c, pare_yaml_node *n, const char *wo
         }
         if (next && next->kind != PARE_YAML_NULL) return next;
         if (n == y->root || strcmp(word, "with") == 0 || strcmp(word, "preprocess") == 0 ||
-            strcmp(word, "latency") == 0) {
+            strcmp(word, "latency") == 0 || strcmp(word, "fit") == 0 || strcmp(word, "schedule") == 0 ||
+            strcmp(word, "augment") == 0) {
             next = pare_yaml_new_map(y, at);
             pare_yaml_put(y, n, word, at, next);
             return next;

@@ -64,9 +64,8 @@ static void read_use(pare_config *c, pare_pipeline_step *s, const pare_yaml_node
     if (!s->use) return;
     s->technique = t->find(t->ctx, s->use);
     if (s->technique) return;
-    static const char *const later[] = {"batchnorm.recalibrate", "distill.hinton",   "prune.structured",
-                                        "quantize.aware",        "quantize.dynamic", "quantize.float16",
-                                        "quantize.static",       "quantize.weights", "train.supervised"};
+    static const char *const later[] = {"prune.structured", "quantize.aware",  "quantize.dynamic",
+                                        "quantize.float16", "quantize.static", "quantize.weights"};
     for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
         if (strcmp(s->use, later[i]) != 0) continue;
         pare_config_fail(c, use->at, path, "config.later", NULL, "use: %s is not in this version of pare", s->use);
@@ -128,9 +127,23 @@ static void read_input(pare_config *c, pare_pipeline_step *s, const pare_yaml_no
     }
 }
 
+static void read_fit(pare_config *c, pare_pipeline_step *s, const pare_yaml_node *n, const char *path) {
+    const pare_yaml_node *fit = pare_yaml_get(n, "fit");
+    uint32_t flags = s->technique ? s->technique->flags : 0;
+    if (fit && s->technique && !(flags & PARE_TECHNIQUE_TRAINS))
+        pare_config_fail(c, fit->key_at, path, "config.no-fit",
+                         "leave it out, or use a technique that trains, as train.supervised",
+                         "%s does not train: it takes no `fit`", s->use);
+    else if (fit)
+        pare_config_fit(c, s, fit, path);
+    else if (flags & PARE_TECHNIQUE_NEEDS_FIT)
+        pare_config_fail(c, s->use_at, path, "config.missing", "as in `fit: {epochs: 2}`; `fit: {}` takes the defaults",
+                         "%s trains: it needs a `fit` block", s->use);
+}
+
 static void read_step(pare_config *c, const pare_yaml_node *steps, uint32_t i) {
     static const pare_config_key keys[] = {{"id", false},    {"use", false}, {"with", false},  {"from", false},
-                                           {"model", false}, {"fit", true},  {"device", false}};
+                                           {"model", false}, {"fit", false}, {"device", false}};
     static const char *const devices[] = {"auto", "cpu"};
     pare_pipeline *p = c->p;
     const pare_yaml_node *n = steps->items[i];
@@ -164,6 +177,7 @@ static void read_step(pare_config *c, const pare_yaml_node *steps, uint32_t i) {
         if (pare_params_parse(pare_yaml_get(n, "with"), pare_technique_params(s->technique), &ctx, &s->with) != PARE_OK)
             c->errors++;
     }
+    read_fit(c, s, n, path);
     /* only now, so that a step can't name itself */
     if (s->id) pare_map_set(&c->steps, s->id, i);
     if (p->n_models) p->models[s->model].last = (pare_pipeline_ref){PARE_REF_STEP, i};

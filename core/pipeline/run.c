@@ -3,10 +3,12 @@
 
 #include "base/random.h"
 #include "data/data.h"
-#include "pipeline/run_parts.h"
+#include "model/finite.h"
+#include "pipeline/run_train.h"
 #include "plugin/step.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 pare_run_slot *pare_run_slot_of(pare_run *r, pare_pipeline_ref ref) {
     return ref.kind == PARE_REF_MODEL ? &r->models[ref.i] : &r->steps[ref.i];
@@ -27,12 +29,37 @@ bool pare_run_is_main_final(const pare_run *r, pare_pipeline_ref ref) {
     return last.kind == ref.kind && last.i == ref.i;
 }
 
+typedef struct use {
+    pare_run *r;
+    size_t step;
+} use;
+
+static void names_model(void *ctx, const char *name) {
+    const use *u = ctx;
+    pare_pipeline_ref ref;
+    if (pare_pipeline_ref_find(u->r->p, name, &ref)) pare_run_slot_of(u->r, ref)->last_use = (int64_t)u->step;
+}
+
 /* Until which step each model is needed. */
 static void count_uses(pare_run *r) {
     for (size_t i = 0; i < r->p->n_models; i++) r->models[i].last_use = PARE_NEVER;
     for (size_t i = 0; i < r->p->n_steps; i++) {
+        use u = {r, i};
         r->steps[i].last_use = PARE_NEVER;
         pare_run_slot_of(r, r->p->steps[i].input)->last_use = (int64_t)i;
+        pare_pipeline_step_models(r->p, i, names_model, &u);
+    }
+}
+
+/* After step i: what no later step needs goes. */
+static void let_go(pare_run *r, size_t i) {
+    for (size_t k = 0; k < r->p->n_models + i + 1; k++) {
+        bool model = k < r->p->n_models;
+        pare_pipeline_ref ref = {model ? PARE_REF_MODEL : PARE_REF_STEP, (uint32_t)(model ? k : k - r->p->n_models)};
+        pare_run_slot *s = pare_run_slot_of(r, ref);
+        if (!s->model || s->last_use > (int64_t)i || pare_run_is_final(r, ref)) continue;
+        pare_model_free(s->model);
+        s->model = NULL;
     }
 }
 
@@ -41,6 +68,7 @@ static void count_uses(pare_run *r) {
 typedef struct step_ctx {
     const pare_pipeline_step *step;
     pare_progress *progress;
+    pare_run_train train;
 } step_ctx;
 
 static pare_span locate(void *ctx, const char *param) {
@@ -52,11 +80,27 @@ static void progress(void *ctx, double done, const char *what) {
     if (c->progress) pare_progress_update(c->progress, done, what);
 }
 
+static const void *ext(void *ctx, const char *id) { return pare_run_train_ext(&((step_ctx *)ctx)->train, id); }
+
+/* The step's work itself, with what it needs to train. */
+static pare_status run_technique(pare_run *r, size_t i, pare_host_env *env, step_ctx *ctx) {
+    const pare_pipeline_step *ps = &r->p->steps[i];
+    pare_status st = pare_run_train_open(r, i, env->notes, &ctx->train);
+    if (!st) {
+        env->ext = ext;
+        env->services = &ctx->train.services;
+        st = pare_step_run(env, ps->technique, ps->with->args, ctx->train.model, &r->steps[i].model);
+        pare_run_train_close(&ctx->train);
+    }
+    if (!st && ps->fit) pare_file_remove(pare_run_checkpoint(r, i)); /* the step's model says more */
+    return pare_run_train_said(r, i, st);
+}
+
 static pare_status run_step(pare_run *r, size_t i) {
     const pare_pipeline_step *ps = &r->p->steps[i];
     const pare_loaded *from = NULL;
     pare_plugins_technique(r->o->plugins, ps->use, &from);
-    step_ctx ctx = {ps, r->o->progress};
+    step_ctx ctx = {.step = ps, .progress = r->o->progress};
     pare_report_step rs = {.id = ps->id,
                            .use = ps->use,
                            .model = r->p->models[ps->model].name,
@@ -71,14 +115,14 @@ static pare_status run_step(pare_run *r, size_t i) {
                          .ctx = &ctx,
                          .seed = r->seeds[i],
                          .notes = rs.notes};
-    pare_run_slot *in = pare_run_slot_of(r, ps->input), *out = &r->steps[i];
+    pare_run_slot *out = &r->steps[i];
     pare_sb title = {0};
     pare_sb_printf(&title, "%s: %s", ps->id, ps->use);
     if (r->o->progress) pare_progress_begin(r->o->progress, pare_sb_str(&title));
     fprintf(r->dir.log, "step %zu of %zu: %s\n", i + 1, r->p->n_steps, pare_sb_str(&title));
     pare_sb_free(&title);
     double start = pare_clock();
-    pare_status st = pare_step_run(&env, ps->technique, ps->with->args, in->model, &out->model);
+    pare_status st = run_technique(r, i, &env, &ctx);
     rs.seconds = pare_clock() - start;
     if (r->o->progress) pare_progress_end(r->o->progress);
     if (st) {
@@ -87,11 +131,13 @@ static pare_status run_step(pare_run *r, size_t i) {
     }
     if (r->o->progress) pare_progress_begin(r->o->progress, pare_arena_printf(&r->arena, "%s: writing", ps->id));
     pare_run_hash_start(r); /* beside the writing, which leaves a core idle */
+    pare_run_slot *in = pare_run_slot_of(r, ps->input);
     if (in->last_use == (int64_t)i && !pare_run_is_final(r, ps->input)) {
         pare_model_free(in->model);
         in->model = NULL;
     }
-    st = pare_run_carry(r, ps->model, out->model);
+    st = pare_model_say_not_finite(out->model, ps->id, r->d);
+    if (!st) st = pare_run_carry(r, ps->model, out->model);
     if (!st) st = pare_metrics_counts(out->model, r->d, &rs.metrics);
     if (!st) {
         const char *folder = pare_arena_printf(&r->arena, "steps/%02zu-%s", i + 1, ps->id);
@@ -110,10 +156,7 @@ static pare_status run_step(pare_run *r, size_t i) {
     }
     pare_vec_push(&r->report->steps, rs);
     r->step_done = true;
-    if (out->last_use == PARE_NEVER && !pare_run_is_final(r, (pare_pipeline_ref){PARE_REF_STEP, (uint32_t)i})) {
-        pare_model_free(out->model);
-        out->model = NULL;
-    }
+    let_go(r, i);
     return pare_cancelled() ? PARE_ECANCELLED : PARE_OK;
 }
 
@@ -129,6 +172,12 @@ static pare_status write_lock(pare_run *r) {
             const pare_loaded *from = NULL;
             pare_plugins_technique(r->o->plugins, r->p->steps[i].use, &from);
             in_use = in_use || from == pl;
+            const pare_pipeline_fit *f = r->p->steps[i].fit;
+            for (size_t n = 0; f && n < f->opts.n_losses; n++) {
+                from = NULL;
+                pare_plugins_loss(r->o->plugins, f->opts.losses[n].use, &from);
+                in_use = in_use || from == pl;
+            }
         }
         if (!in_use) continue;
         pare_lock_plugin lp = {pl->id, pl->version, pare_plugin_sha256(r->o->plugins, pl, r->d)};
@@ -167,9 +216,13 @@ static pare_status run_all(pare_run *r) {
     pare_status st = pare_run_dir_choose(given ? r->o->out : r->p->output.dir, !given, r->o->force, r->d, &r->dir);
     if (!st) st = pare_run_open_models(r);
     if (!st) st = pare_run_score_prepare(r);
+    if (!st) st = pare_run_train_prepare(r);
+    if (!st) st = pare_run_fits(r);
     if (!st) st = pare_run_dir_open(&r->dir, r->p->path, r->d);
     if (!st) pare_diags_set_log(r->d, r->dir.log);
     for (size_t i = 0; i < r->p->n_steps && !st; i++) st = run_step(r, i);
+    pare_run_sets_free(r);
+    pare_run_logits_free(r);
     if (!st && r->o->progress) pare_progress_begin(r->o->progress, "writing the results");
     for (size_t i = 0; i < r->p->n_models && !st; i++) st = pare_run_write_final(r, i);
     if (r->o->progress) pare_progress_end(r->o->progress);
@@ -183,13 +236,27 @@ static pare_status run_all(pare_run *r) {
     return st;
 }
 
+/* Keeps what a run that failed has done: finished steps, and how far the one at work came. */
+static bool keep(pare_run *r, pare_status st) {
+    if (!st || !r->dir.work) return false;
+    size_t i = r->report->steps.len; /* the step at work */
+    const char *checkpoint = i < r->p->n_steps && r->p->steps[i].fit ? pare_run_checkpoint(r, i) : NULL;
+    if (checkpoint && pare_path_what(checkpoint) != PARE_PATH_FILE) checkpoint = NULL;
+    if (checkpoint)
+        pare_say(r->d, PARE_WARNING, "run.partial", "the steps that were finished, and how far step %s came, lie in %s",
+                 r->p->steps[i].id, r->dir.work);
+    else if (r->step_done)
+        pare_say(r->d, PARE_WARNING, "run.partial", "the steps that were finished lie in %s", r->dir.work);
+    return checkpoint || r->step_done;
+}
+
 static void clean_up(pare_run *r, pare_status st) {
     pare_run_hash_free(r);
     pare_data_free(r->set);
+    pare_run_sets_free(r);
+    pare_run_logits_free(r);
     pare_diags_set_log(r->d, NULL);
-    if (st && r->dir.work && r->step_done)
-        pare_say(r->d, PARE_WARNING, "run.partial", "the steps that were finished lie in %s", r->dir.work);
-    pare_run_dir_close(&r->dir, st && r->step_done);
+    pare_run_dir_close(&r->dir, keep(r, st));
     for (size_t i = 0; i < r->p->n_models; i++) pare_model_free(r->models[i].model);
     for (size_t i = 0; i < r->p->n_steps; i++) pare_model_free(r->steps[i].model);
     free(r->models);

@@ -1,4 +1,5 @@
 /* pipeline/run_inputs.c - a run's models as they come in: opened, measured, hashed for the lock. See run_parts.h. */
+#include "model/finite.h"
 #include "model/onnx.h"
 #include "pipeline/run_parts.h"
 
@@ -12,6 +13,7 @@ pare_status pare_run_open_models(pare_run *r) {
         if (r->o->progress)
             pare_progress_begin(r->o->progress, pare_arena_printf(&r->arena, "%s: as it comes in", pm->name));
         pare_status st = pare_pipeline_model_open(r->p, pm, r->d, m);
+        if (!st) st = pare_model_say_not_finite(*m, pm->name, r->d);
         if (!st) st = pare_metrics_counts(*m, r->d, mx);
         if (!st) /* a file that other tools wrote is measured as it lies there */
             st = pm->onnx ? pare_metrics_read(*m, r->p->report.gzip, r->o->progress, r->d, mx)

@@ -1,7 +1,7 @@
 /* pipeline/run_parts.h - what the pieces of a run share with each other, and with nobody else.
  *
  * run.c: the order of things and the steps. run_inputs.c: models in, and their hashes. run_write.c: models out.
- * run_score.c: what execution measures. run_dir.h: the folder.
+ * run_score.c: what execution measures. run_train.h: what steps that train need. run_dir.h: the folder.
  */
 #ifndef PARE_PIPELINE_RUN_PARTS_H
 #define PARE_PIPELINE_RUN_PARTS_H
@@ -16,12 +16,20 @@ enum { PARE_NEVER = -1 };
 /* A model of the run: a pipeline model as it came in, or a step's result. */
 typedef struct pare_run_slot {
     pare_model *model; /* NULL once nothing needs it any more */
-    int64_t last_use;  /* the last step that works on it, or PARE_NEVER */
+    int64_t last_use;  /* the last step that works on it or learns from it, or PARE_NEVER */
     const char *file;  /* where it was saved, relative to the run folder; NULL when it was not */
     char sha256[PARE_SHA256_HEX];
 } pare_run_slot;
 
 typedef struct pare_run_hashes pare_run_hashes;
+
+/* A teacher's logits for a set, on disk: rows that came once come from here. */
+typedef struct pare_run_logits {
+    const char *key; /* teacher, set, preprocessing */
+    FILE *file;      /* count rows of `classes` floats; NULL: it could not be made */
+    uint64_t count, classes;
+    unsigned char *there; /* a bit a sample: its row is written */
+} pare_run_logits;
 
 typedef struct pare_run {
     const pare_pipeline *p;
@@ -32,7 +40,9 @@ typedef struct pare_run {
     uint64_t *seeds;         /* one a step */
     pare_run_hashes *hashes; /* NULL until the hashing starts */
     PARE_VEC(pare_lock_file) lock_in, lock_out;
-    struct pare_data *set; /* that the report measures on, once it is open */
+    struct pare_data *set;            /* that the report measures on, once it is open */
+    struct pare_data **sets;          /* [2 * set + shuffled]: that steps train on; NULL: not open */
+    PARE_VEC(pare_run_logits) logits; /* of teachers, kept for later epochs and steps */
     pare_arena arena;
     pare_run_dir dir;
     bool step_done;
@@ -52,6 +62,12 @@ void pare_run_hash_join(pare_run *r);        /* waits, and lets go of the models
 pare_status pare_run_hash_note(pare_run *r); /* into lock_in; starts and joins where that was not done */
 void pare_run_hash_free(pare_run *r);
 
+/* ---- run_fits.c ---- */
+
+/* After the models are open and the sets looked at (pare_run_score_prepare, pare_run_train_prepare): does the device
+ * open that metrics and training need, and do samples fit the models? Says all that doesn't. */
+pare_status pare_run_fits(pare_run *r);
+
 /* ---- run_write.c ---- */
 
 /* Writes a model into the work folder, hashes it, and gzips it on the way: into `gz` (or NULL), or only to learn the
@@ -62,6 +78,15 @@ pare_status pare_run_write_model(pare_run *r, pare_model *m, const char *rel, co
 pare_status pare_run_carry(pare_run *r, size_t i, pare_model *m);
 /* models[i]'s end result: model.onnx and what stands beside it, or models/NAME.onnx. */
 pare_status pare_run_write_final(pare_run *r, size_t i);
+
+/* ---- run_train.c, run_teach.c ---- */
+/* A set of the pipeline that stays open; not one of random samples. */
+pare_status pare_run_set(pare_run *r, int32_t i, bool shuffle, const struct pare_data **out);
+void pare_run_sets_free(pare_run *r);
+void pare_run_logits_free(pare_run *r);
+/* What can be known of step i's training on model m, as it is before earlier steps. */
+pare_status pare_train_check(pare_run *r, size_t i, const pare_model *m);
+pare_status pare_run_train_prepare(pare_run *r); /* of all steps */
 
 /* ---- run_score.c ---- */
 /* What can be known of the report's set before the steps: that it opens, has labels where they are needed, and that the

@@ -1,6 +1,8 @@
 /* pipeline/schema.c - see schema.h. Each function here mirrors one part of the reader in config_*.c. */
 #include "pipeline/schema.h"
 
+#include "pipeline/config_read.h"
+
 /* Where a text is typed only after ${...} was replaced, a string that holds one is as good. */
 static json_t *substitution(void) { return json_pack("{s:s, s:s}", "type", "string", "pattern", "\\$\\{[^}]+\\}"); }
 
@@ -210,7 +212,61 @@ static json_t *models_schema(void) {
                      "description", "The models that go in, each under a name.");
 }
 
-static json_t *steps_schema(const pare_technique_set *t) {
+/* ---- fit ---- */
+
+static json_t *loss_schema(const pare_loss_choice *l) {
+    json_t *names = json_pack("[{s:s, s:s}, {s:s, s:s}]", "const", "cross_entropy", "description",
+                              "Of the labels; the default.", "const", "mse", "description",
+                              "The squared difference to the labels' one-hot rows."),
+           *rules = json_array();
+    for (size_t i = 0; l && i < l->n_ids; i++) {
+        const pare_loss *loss = l->find(l->ctx, l->ids[i]);
+        if (!loss) continue;
+        json_array_append_new(names, json_pack("{s:s, s:o}", "const", l->ids[i], "description",
+                                               pare_json_str(loss->summary ? loss->summary : "")));
+        json_array_append_new(rules, when("use", l->ids[i], pare_loss_params(loss)));
+    }
+    json_array_append_new(names, substitution());
+    json_t *use = json_pack("{s:o, s:s}", "anyOf", names, "description", "The loss."), *properties = json_object();
+    json_object_set(properties, "use", use);
+    json_object_set_new(properties, "with", with_property());
+    json_object_set_new(properties, "weight", number(true));
+    json_t *entry = object(properties, json_pack("[s]", "use"));
+    if (json_array_size(rules))
+        json_object_set_new(entry, "allOf", rules);
+    else
+        json_decref(rules);
+    json_t *one = json_pack("{s:[o, o]}", "anyOf", use, entry);
+    json_t *many = json_pack("{s:s, s:i, s:O}", "type", "array", "minItems", 1, "items", one);
+    return json_pack("{s:[o, o], s:s}", "anyOf", one, many, "description",
+                     "What is minimised: a loss, or a list of losses with weights; default: cross_entropy.");
+}
+
+static json_t *fit_schema(const pare_loss_choice *losses) {
+    json_t *j = pare_params_schema(pare_config_fit_table(PARE_FIT_KEYS)),
+           *properties = json_object_get(j, "properties");
+    json_t *schedule = pare_params_schema(pare_config_fit_table(PARE_FIT_SCHEDULE));
+    json_t *word = json_incref(json_object_get(json_object_get(schedule, "properties"), "kind"));
+    json_object_set_new(properties, "schedule",
+                        json_pack("{s:[o, o], s:s}", "anyOf", word, schedule, "description",
+                                  "How the learning rate moves: a word, or a map."));
+    json_object_set_new(properties, "augment", pare_params_schema(pare_config_fit_table(PARE_FIT_AUGMENT)));
+    json_object_set_new(properties, "loss", loss_schema(losses));
+    json_object_set_new(properties, "data",
+                        text("The set of `data` it trains on; default: the one called train, or the only one."));
+    json_object_set_new(properties, "validate", text("The set that each epoch is measured on."));
+    return json_pack("{s:[o, {s:s}], s:s}", "anyOf", j, "type", "null", "description", "How it is trained.");
+}
+
+/* {if: use is NAME, then: there is a fit block, or there is none}. */
+static json_t *fit_rule(const pare_technique *t) {
+    json_t *then = t->flags & PARE_TECHNIQUE_NEEDS_FIT ? json_pack("{s:[s]}", "required", "fit")
+                                                       : json_pack("{s:{s:b}}", "properties", "fit", 0);
+    return json_pack("{s:{s:{s:{s:s}}, s:[s]}, s:o}", "if", "properties", "use", "const", t->id, "required", "use",
+                     "then", then);
+}
+
+static json_t *steps_schema(const pare_technique_set *t, const pare_loss_choice *losses) {
     json_t *names = json_array(), *rules = json_array();
     for (size_t i = 0; i < t->n_ids; i++) {
         const pare_technique *technique = t->find(t->ctx, t->ids[i]);
@@ -218,9 +274,12 @@ static json_t *steps_schema(const pare_technique_set *t) {
         json_array_append_new(names, json_pack("{s:s, s:o}", "const", t->ids[i], "description",
                                                pare_json_str(technique->summary ? technique->summary : "")));
         json_array_append_new(rules, when("use", t->ids[i], pare_technique_params(technique)));
+        if (!(technique->flags & PARE_TECHNIQUE_TRAINS) || technique->flags & PARE_TECHNIQUE_NEEDS_FIT)
+            json_array_append_new(rules, fit_rule(technique));
     }
     json_array_append_new(names, substitution());
     json_t *properties = json_object();
+    json_object_set_new(properties, "fit", fit_schema(losses));
     json_object_set_new(properties, "id", name_schema(false, "The step's name, unique in this file."));
     json_object_set_new(properties, "use", json_pack("{s:o, s:s}", "anyOf", names, "description", "The technique."));
     json_object_set_new(properties, "with", with_property());
@@ -275,7 +334,7 @@ static json_t *output_schema(void) {
                      "Where the result goes.");
 }
 
-json_t *pare_pipeline_schema(const pare_technique_set *techniques) {
+json_t *pare_pipeline_schema(const pare_technique_set *techniques, const pare_loss_choice *losses) {
     json_t *properties = json_object();
     json_object_set_new(properties, "version",
                         json_pack("{s:i, s:s}", "const", 1, "description", "The file format's version."));
@@ -289,7 +348,7 @@ json_t *pare_pipeline_schema(const pare_technique_set *techniques) {
                         or_substitution(words((const char *const[]){"auto", "cpu", NULL}), "Default: auto."));
     json_object_set_new(properties, "models", models_schema());
     json_object_set_new(properties, "data", data_schema());
-    json_object_set_new(properties, "steps", steps_schema(techniques));
+    json_object_set_new(properties, "steps", steps_schema(techniques, losses));
     json_object_set_new(properties, "report", report_schema());
     json_object_set_new(properties, "output", output_schema());
     json_t *j = json_object();

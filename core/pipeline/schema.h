@@ -10,6 +10,7 @@
 #include "pipeline/config.h"
 
 /* A new reference. */
-json_t *pare_pipeline_schema(const pare_technique_set *techniques);
+json_t *pare_pipeline_schema(const pare_technique_set *techniques,
+                             const pare_loss_choice *losses); /* losses: or NULL */
 
 #endif

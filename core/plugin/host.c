@@ -344,7 +344,7 @@ static void blame(pare_host_impl *s, const char *code, const char *what) {
 
 static pare_status judge(pare_host_impl *s, pare_status st) {
     pare_sb b = {0};
-    if (st > PARE_OK || st < PARE_ENOTFOUND) {
+    if (st > PARE_OK || st < PARE_EDIVERGED) {
         pare_sb_printf(&b, "returned the status %d, which means nothing,", st);
         blame(s, "plugin.status", pare_sb_str(&b));
         st = PARE_EINTERNAL;
@@ -369,6 +369,9 @@ static pare_status judge(pare_host_impl *s, pare_status st) {
 
 pare_status pare_host_end(pare_host *host, pare_status st) {
     pare_host_impl *s = pare_host_of(host);
+    void *kept = s->kept;
+    s->kept = NULL;
+    if (kept) s->kept_end(host, kept, st);
     pthread_mutex_lock(&s->lock);
     st = judge(s, st);
     s->shown = pare_diags_count(s->held);

@@ -1,7 +1,7 @@
 /* plugin/host_impl.h - what the files host*.c share: the host behind the vtable, and the ways it answers a plugin.
  *
- * Private to plugin/. Everything here runs on the step's thread but reporting, which any thread may do.
- * May use: host.h, base, model.
+ * Private to plugin/ and train/host_fit.c. Everything here runs on the step's thread but reporting, which any thread
+ * may do. May use: host.h, base, model.
  */
 #ifndef PARE_PLUGIN_HOST_IMPL_H
 #define PARE_PLUGIN_HOST_IMPL_H
@@ -38,6 +38,10 @@ typedef struct pare_host_impl {
     PARE_VEC(pare_model *) undone;             /* what undo threw away: strings of it may still be held by the plugin */
     PARE_VEC(uint32_t) next_node, next_tensor; /* [id]: what follows in the walk; deleted ones keep their place */
     uint64_t sorted_at;                        /* model->edits when the nodes were last put in order */
+    /* What an interface of a layer above keeps until the component's function returns; NULL: nothing. `st` is what the
+     * function returned; the model may still be touched. */
+    void *kept;
+    void (*kept_end)(const pare_host *, void *kept, pare_status st);
 } pare_host_impl;
 
 static inline pare_host_impl *pare_host_of(const pare_host *h) { return (pare_host_impl *)h->impl; }

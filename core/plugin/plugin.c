@@ -19,8 +19,9 @@ struct pare_plugins {
     PARE_VEC(entry *) loaded;
     PARE_VEC(pare_rejected) rejected;
     PARE_VEC(pare_plugin_folder) folders;
-    PARE_VEC(const char *) real; /* of folders: links resolved, or NULL */
-    PARE_VEC(const char *) ids;  /* of techniques, sorted */
+    PARE_VEC(const char *) real;     /* of folders: links resolved, or NULL */
+    PARE_VEC(const char *) ids;      /* of techniques, sorted */
+    PARE_VEC(const char *) loss_ids; /* sorted */
 };
 
 /* ---- candidates ---- */
@@ -32,14 +33,19 @@ static void reject(pare_plugins *set, const char *path, const char *reason) {
 
 static const pare_technique *const no_techniques[] = {NULL};
 static const pare_backend *const no_backends[] = {NULL};
+static const pare_loss *const no_losses[] = {NULL};
 
-/* What a plugin offers: never NULL. Older plugins end before `backends`. */
+/* What a plugin offers: never NULL. Older plugins end before `backends` or `losses`. */
 static const pare_technique *const *techniques_of(const pare_plugin *p) {
     return p->techniques ? p->techniques : no_techniques;
 }
 
 static const pare_backend *const *backends_of(const pare_plugin *p) {
     return PARE_HAS(pare_plugin, p, backends) ? p->backends : no_backends;
+}
+
+static const pare_loss *const *losses_of(const pare_plugin *p) {
+    return PARE_HAS(pare_plugin, p, losses) ? p->losses : no_losses;
 }
 
 /* Ids are unique: of plugins, and of each kind of component over all plugins. The earlier one keeps its id. */
@@ -59,6 +65,10 @@ static const char *clash(pare_plugins *set, const pare_plugin *p) {
         if (pare_plugins_backend(set, (*b)->id, &by))
             return pare_arena_printf(&set->arena, "its backend %s is already offered by plugin %s (%s)", (*b)->id,
                                      by->id, by->path);
+    for (const pare_loss *const *l = losses_of(p); *l; l++)
+        if (pare_plugins_loss(set, (*l)->id, &by))
+            return pare_arena_printf(&set->arena, "its loss %s is already offered by plugin %s (%s)", (*l)->id, by->id,
+                                     by->path);
     return NULL;
 }
 
@@ -80,10 +90,12 @@ static void try_candidate(pare_plugins *set, const char *path, const pare_elf_ki
         .path = pare_arena_strdup(&set->arena, path),
         .techniques = techniques_of(p),
         .backends = backends_of(p),
+        .losses = losses_of(p),
     };
     while (e->pub.techniques[e->pub.n_techniques])
         pare_vec_push(&set->ids, e->pub.techniques[e->pub.n_techniques++]->id);
     while (e->pub.backends[e->pub.n_backends]) e->pub.n_backends++;
+    while (e->pub.losses[e->pub.n_losses]) pare_vec_push(&set->loss_ids, e->pub.losses[e->pub.n_losses++]->id);
     pare_vec_push(&set->loaded, e);
 }
 
@@ -176,6 +188,7 @@ pare_plugins *pare_plugins_load(const char *const *dirs, size_t n, pare_diags *d
     search_user(set, &own, d);
     search_install(set, &own, d);
     if (set->ids.len) qsort(set->ids.data, set->ids.len, sizeof *set->ids.data, by_text);
+    if (set->loss_ids.len) qsort(set->loss_ids.data, set->loss_ids.len, sizeof *set->loss_ids.data, by_text);
     return set;
 }
 
@@ -186,6 +199,7 @@ void pare_plugins_free(pare_plugins *set) {
     pare_vec_free(&set->folders);
     pare_vec_free(&set->real);
     pare_vec_free(&set->ids);
+    pare_vec_free(&set->loss_ids);
     pare_arena_free(&set->arena);
     free(set);
 }
@@ -232,6 +246,23 @@ const pare_backend *pare_plugins_backend(const pare_plugins *set, const char *id
 const char *const *pare_plugins_technique_ids(const pare_plugins *set, size_t *n) {
     *n = set->ids.len;
     return set->ids.data;
+}
+
+const pare_loss *pare_plugins_loss(const pare_plugins *set, const char *id, const pare_loaded **from) {
+    for (size_t i = 0; i < set->loaded.len; i++) {
+        const pare_loaded *l = &set->loaded.data[i]->pub;
+        for (size_t j = 0; j < l->n_losses; j++) {
+            if (strcmp(l->losses[j]->id, id) != 0) continue;
+            if (from) *from = l;
+            return l->losses[j];
+        }
+    }
+    return NULL;
+}
+
+const char *const *pare_plugins_loss_ids(const pare_plugins *set, size_t *n) {
+    *n = set->loss_ids.len;
+    return set->loss_ids.data;
 }
 
 const char *pare_plugin_sha256(pare_plugins *set, const pare_loaded *plugin, pare_diags *d) {

@@ -38,6 +38,8 @@ typedef struct pare_loaded {
     size_t n_techniques;
     const pare_backend *const *backends;
     size_t n_backends;
+    const pare_loss *const *losses;
+    size_t n_losses;
 } pare_loaded;
 
 /* A candidate that was not taken. */
@@ -71,6 +73,10 @@ const char *const *pare_plugins_technique_ids(const pare_plugins *set, size_t *n
 
 /* The backend of an id, or NULL; *from (may be NULL): the plugin that brings it. */
 const pare_backend *pare_plugins_backend(const pare_plugins *set, const char *id, const pare_loaded **from);
+
+/* The same of losses. A technique and a loss may have one id: ids are unique within a kind. */
+const pare_loss *pare_plugins_loss(const pare_plugins *set, const char *id, const pare_loaded **from);
+const char *const *pare_plugins_loss_ids(const pare_plugins *set, size_t *n);
 
 /* A loaded plugin's file hash (64 hex digits), worked out at the first call and kept. NULL: the file can't be read any
  * more (reported). */

@@ -172,8 +172,22 @@ enum {
     PLUGIN_MIN = PARE_END(pare_plugin, techniques),
     TECHNIQUE_MIN = PARE_END(pare_technique, destroy),
     PARAM_MIN = PARE_END(pare_param, column_stride),
-    BACKEND_MIN = PARE_END(pare_backend, run)
+    BACKEND_MIN = PARE_END(pare_backend, run),
+    LOSS_MIN = PARE_END(pare_loss, destroy)
 };
+
+static const char *check_params(const char *kind, const char *id, pare_param_table t, pare_arena *a) {
+    if (!t.n) return NULL;
+    if (!t.rows) return pare_arena_printf(a, "%s %s has %u parameters but no table", kind, id, t.n);
+    if (t.stride < PARAM_MIN)
+        return pare_arena_printf(a, "%s %s: param_stride is %u, at least %u (sizeof(pare_param))", kind, id, t.stride,
+                                 (unsigned)PARAM_MIN);
+    char *wrong = pare_params_check(t);
+    if (!wrong) return NULL;
+    const char *why = pare_arena_printf(a, "bad parameter table of %s %s: %s", kind, id, wrong);
+    free(wrong);
+    return why;
+}
 
 static const char *check_technique(const pare_technique *t, pare_arena *a) {
     if (t->size < TECHNIQUE_MIN)
@@ -190,18 +204,9 @@ static const char *check_technique(const pare_technique *t, pare_arena *a) {
                        : !t->apply                   ? "apply"
                                                      : NULL;
     if (what) return pare_arena_printf(a, "technique %s has no %s", t->id, what);
-    if (t->flags)
+    if (t->flags & ~(uint32_t)(PARE_TECHNIQUE_TRAINS | PARE_TECHNIQUE_NEEDS_FIT))
         return pare_arena_printf(a, "technique %s sets flags 0x%x, which this host doesn't know", t->id, t->flags);
-    if (!t->n_params) return NULL;
-    if (!t->params) return pare_arena_printf(a, "technique %s has %u parameters but no table", t->id, t->n_params);
-    if (t->param_stride < PARAM_MIN)
-        return pare_arena_printf(a, "technique %s: param_stride is %u, at least %u (sizeof(pare_param))", t->id,
-                                 t->param_stride, (unsigned)PARAM_MIN);
-    char *wrong = pare_params_check((pare_param_table){t->params, t->n_params, t->param_stride});
-    if (!wrong) return NULL;
-    const char *why = pare_arena_printf(a, "bad parameter table of technique %s: %s", t->id, wrong);
-    free(wrong);
-    return why;
+    return check_params("technique", t->id, (pare_param_table){t->params, t->n_params, t->param_stride}, a);
 }
 
 static const char *check_backend(const pare_backend *b, pare_arena *a) {
@@ -259,6 +264,48 @@ static const char *check_techniques(const pare_technique *const *techniques, par
     return NULL;
 }
 
+/* The parameters that a loss has of type MODEL are its teachers. */
+static bool has_model_param(const pare_loss *l) {
+    pare_param_table t = {l->params, l->n_params, l->param_stride};
+    for (uint32_t i = 0; i < t.n; i++)
+        if (pare_param_at(t, i)->type == PARE_PARAM_MODEL) return true;
+    return false;
+}
+
+static const char *check_loss(const pare_loss *l, pare_arena *a) {
+    if (l->size < LOSS_MIN)
+        return pare_arena_printf(a, "a loss's struct is too small: size %u, at least %u (set .size = sizeof)", l->size,
+                                 (unsigned)LOSS_MIN);
+    if (!id_ok(l->id, 2))
+        return pare_arena_printf(a,
+                                 "bad loss id \"%s\": it takes lower-case words joined by dots, as in "
+                                 "\"distill.hinton\"",
+                                 l->id ? l->id : "(NULL)");
+    const char *what = !l->version || !*l->version   ? "version"
+                       : !l->summary || !*l->summary ? "summary"
+                       : !l->create                  ? "create"
+                       : !l->build                   ? "build"
+                                                     : NULL;
+    if (what) return pare_arena_printf(a, "loss %s has no %s", l->id, what);
+    uint32_t unknown = l->flags & ~(uint32_t)(PARE_LOSS_LABELS | PARE_LOSS_TEACHER);
+    if (unknown) return pare_arena_printf(a, "loss %s sets flags 0x%x, which this host doesn't know", l->id, unknown);
+    const char *why = check_params("loss", l->id, (pare_param_table){l->params, l->n_params, l->param_stride}, a);
+    if (!why && l->flags & PARE_LOSS_TEACHER && !has_model_param(l))
+        why = pare_arena_printf(a, "loss %s needs a teacher, but none of its parameters is of type model", l->id);
+    return why;
+}
+
+static const char *check_losses(const pare_loss *const *losses, pare_arena *a) {
+    for (size_t i = 0; losses[i]; i++) {
+        const char *why = check_loss(losses[i], a);
+        for (size_t j = 0; !why && j < i; j++)
+            if (strcmp(losses[j]->id, losses[i]->id) == 0)
+                why = pare_arena_printf(a, "it offers loss %s twice", losses[i]->id);
+        if (why) return why;
+    }
+    return NULL;
+}
+
 static const char *check_plugin(const pare_plugin *p, pare_arena *a) {
     if (p->size < PLUGIN_MIN)
         return pare_arena_printf(a, "its plugin struct is too small: size %u, at least %u (set .size = sizeof)",
@@ -273,10 +320,12 @@ static const char *check_plugin(const pare_plugin *p, pare_arena *a) {
                                  text_or(p->id, p->id ? "" : "(NULL)"));
     if (!p->version || !*p->version) return pare_arena_printf(a, "plugin %s has no version", p->id);
     const pare_backend *const *backends = PARE_HAS(pare_plugin, p, backends) ? p->backends : NULL;
-    bool offers = (p->techniques && p->techniques[0]) || (backends && backends[0]);
+    const pare_loss *const *losses = PARE_HAS(pare_plugin, p, losses) ? p->losses : NULL;
+    bool offers = (p->techniques && p->techniques[0]) || (backends && backends[0]) || (losses && losses[0]);
     if (!offers) return pare_arena_printf(a, "plugin %s offers nothing", p->id);
     const char *why = p->techniques ? check_techniques(p->techniques, a) : NULL;
-    return why || !backends ? why : check_backends(backends, a);
+    if (!why && backends) why = check_backends(backends, a);
+    return why || !losses ? why : check_losses(losses, a);
 }
 
 /* ---- the gate ---- */

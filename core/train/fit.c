@@ -2,6 +2,7 @@
  *
  * Is not: one batch's runs (fit_step.c), what samples go through (augment.h). May use: fit_parts.h.
  */
+#include "train/checkpoint.h"
 #include "train/fit_parts.h"
 
 #include "model/edit.h"
@@ -21,7 +22,8 @@ static pare_status count_steps(pare_fit *f) {
         return pare_fail(f->d, PARE_EINVAL, "train.batch", "use a smaller batch, or `drop_last: false`",
                          "the batch is %u, but the training set has only %llu samples", o->batch,
                          (unsigned long long)n);
-    f->steps = o->steps ? o->steps : (uint64_t)ceil(o->epochs * (double)f->per_epoch);
+    double whole = ceil(o->epochs * (double)f->per_epoch);
+    f->steps = !o->steps || (o->epochs > 0 && whole < (double)o->steps) ? (uint64_t)whole : o->steps;
     if (!f->steps) f->steps = 1;
     return PARE_OK;
 }
@@ -51,7 +53,7 @@ static pare_status check_teachers(pare_fit *f) {
     return PARE_OK;
 }
 
-pare_status pare_fit_open(const pare_model *m, const pare_fit_opts *o, const pare_fit_env *env, bool sums,
+pare_status pare_fit_open(const pare_model *m, const pare_fit_opts *o, const pare_fit_env *env, uint32_t flags,
                           pare_diags *d, pare_fit **out) {
     pare_fit *f = pare_xcalloc(1, sizeof *f);
     f->o = *o;
@@ -61,7 +63,9 @@ pare_status pare_fit_open(const pare_model *m, const pare_fit_opts *o, const par
     f->compute = env->compute;
     f->micro = o->micro_batch && o->micro_batch < o->batch ? o->micro_batch : o->batch;
     pare_status st = count_steps(f);
-    if (!st) st = pare_fit_build(f, sums || f->micro < o->batch);
+    f->masks = flags & PARE_FIT_MASKS;
+    f->still = flags & PARE_FIT_STILL;
+    if (!st) st = pare_fit_build(f, flags & PARE_FIT_GRADIENTS || f->micro < o->batch);
     if (!st) st = check_labels(f);
     if (!st) st = check_teachers(f);
     if (st) {
@@ -130,9 +134,9 @@ static void tell(pare_fit *f, double now) {
     char text[160];
     double rate = now > f->started ? (double)(f->step - f->first_step) * f->o.batch / (now - f->started) : 0;
     double left = rate > 0 ? (double)(f->steps - f->step) * f->o.batch / rate : 0;
-    snprintf(text, sizeof text, "epoch %.2f of %.2f, loss %.4f, lr %.4g, %.0f samples/s, %.0f s left",
-             (double)f->step / (double)f->per_epoch, (double)f->steps / (double)f->per_epoch, f->shown_loss, f->rate.lr,
-             rate, left);
+    snprintf(text, sizeof text, "epoch %.2f/%.4g, loss %.4f, %.0f/s, %.0f s left",
+             (double)f->step / (double)f->per_epoch, (double)f->steps / (double)f->per_epoch, f->shown_loss, rate,
+             left);
     f->env.progress(f->env.ctx, (double)f->step / (double)f->steps, text);
     f->told = now;
 }
@@ -149,13 +153,13 @@ static pare_status epoch_end(pare_fit *f) {
     }
     f->epoch_loss = 0;
     f->epoch_n = 0;
-    if (!st && f->env.validate) {
+    if (!st && f->env.validate && !f->still) {
         double score = NAN;
         pare_model *now = pare_model_clone(f->m);
         st = pare_fit_copy_home(f, now);
         if (!st) st = f->env.validate(f->env.ctx, now, epoch, &score);
         pare_model_free(now);
-        if (!st && (!(f->best >= score) || !f->has_best)) {
+        if (!st && (!f->has_best || isnan(f->best) || score > f->best)) {
             f->best = score;
             f->has_best = true;
             f->since_best = 0;
@@ -166,6 +170,8 @@ static pare_status epoch_end(pare_fit *f) {
         if (f->o.early_stop && f->since_best >= f->o.early_stop) f->stopped = true;
     }
     if (!st) st = pare_fit_hooks_call(f, PARE_FIT_EPOCH);
+    bool more = f->step < f->steps && !f->stopped; /* else the result itself comes next */
+    if (!st && more && f->o.checkpoint && !f->still) st = pare_checkpoint_write(f, f->o.checkpoint);
     return st;
 }
 
@@ -221,5 +227,6 @@ pare_status pare_fit_run(pare_fit *f, uint64_t until) {
         tell(f, pare_clock());
         if (!st && pare_cancelled()) st = PARE_ECANCELLED;
     }
+    if (st == PARE_ECANCELLED && f->o.checkpoint && f->step && !f->still) pare_checkpoint_write(f, f->o.checkpoint);
     return st;
 }

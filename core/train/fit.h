@@ -19,6 +19,7 @@
 typedef struct pare_fit_env {
     const pare_compute *compute;
     uint32_t threads; /* 0: all */
+    bool profile;     /* times each node of a step (pare_session_profile): for looking, it costs a little */
     const pare_data *set;
     const pare_data_preprocess *preprocess;
     pare_train_loss_env loss;
@@ -26,6 +27,8 @@ typedef struct pare_fit_env {
      */
     pare_session *const *teachers;
     size_t n_teachers;
+    /* A teacher's logits for a batch, whose images may be other than the set's; NULL: its session is run. */
+    pare_status (*teach)(void *ctx, pare_session *teacher, const pare_batch *b, pare_array *images, pare_array **out);
     /* The model with its weights as they are now, after epoch `epoch` (from 0). score: what is to be high. NULL: there
      * is no validation. */
     pare_status (*validate)(void *ctx, pare_model *m, uint32_t epoch, double *score);
@@ -35,11 +38,12 @@ typedef struct pare_fit_env {
     void *ctx;
 } pare_fit_env;
 
-/* PARE_EINVAL, PARE_EUNSUPPORTED, PARE_ENOMEM: reported. sums: hooks will want gradients (BEFORE_UPDATE). */
-pare_status pare_fit_open(const pare_model *m, const pare_fit_opts *o, const pare_fit_env *env, bool sums,
+/* PARE_EINVAL, PARE_EUNSUPPORTED, PARE_ENOMEM: reported. flags: PARE_FIT_GRADIENTS (hooks will want them, BEFORE_UPDATE),
+ * PARE_FIT_MASKS (pare_fit_mask_set is for all tensors, not only for those that are masked now), PARE_FIT_STILL (weights do not move). */
+pare_status pare_fit_open(const pare_model *m, const pare_fit_opts *o, const pare_fit_env *env, uint32_t flags,
                           pare_diags *d, pare_fit **out);
 void pare_fit_hook_add(pare_fit *f, uint32_t when, uint64_t first, pare_fit_hook *fn, void *ctx, const pare_host *host);
-/* Until so many steps are done in all, 0: to the end. PARE_EINVAL (a label out of range), PARE_EUNSUPPORTED (loss or
+/* Until so many steps are done in all, 0: to the end. PARE_EINVAL (a label out of range), PARE_EDIVERGED (loss or
  * gradient is no number: "train.diverged"), PARE_ENOMEM, PARE_ECANCELLED, or what a hook gave; reported. */
 pare_status pare_fit_run(pare_fit *f, uint64_t until);
 pare_fit_state pare_fit_state_of(const pare_fit *f);

@@ -11,6 +11,7 @@ static pare_status open_session(pare_fit *f, pare_train_graph *g, pare_session *
     opts.n_programs = f->sums ? PARE_TRAIN_PROGRAMS : 1;
     opts.variables = g->variables;
     opts.n_variables = g->n_variables;
+    opts.profile = f->env.profile;
     return pare_session_open(g->m, &opts, f->d, out);
 }
 
@@ -41,7 +42,8 @@ static pare_status find_samples(pare_fit *f) {
 pare_status pare_fit_build(pare_fit *f, bool sums) {
     pare_train_graph g;
     pare_session *session = NULL;
-    pare_status st = pare_train_graph_make(f->m, &f->o, sums, &f->env.loss, f->d, &g);
+    uint32_t flags = (sums ? PARE_FIT_GRADIENTS : 0) | (f->masks ? PARE_FIT_MASKS : 0);
+    pare_status st = pare_train_graph_make(f->m, &f->o, flags, &f->env.loss, f->d, &g);
     if (st) return st;
     f->sums = sums;
     st = open_session(f, &g, &session);

@@ -86,6 +86,10 @@ pare_status pare_fit_mask_set(pare_fit *f, const char *tensor, const pare_array 
     if (!st) st = clear(f, w->velocity, both, w->count);
     if (!st) st = clear(f, w->second, both, w->count);
     if (!st) st = clear(f, w->ema, both, w->count);
+    /* the best epoch is one of weights under these masks */
+    pare_fit_best_free(f);
+    f->has_best = false;
+    f->since_best = 0;
     pare_array_unref(old);
     free(both);
     return st;
@@ -110,7 +114,7 @@ pare_status pare_fit_finite(pare_fit *f) {
         bool good = finite(a);
         pare_array_unref(a);
         if (!good)
-            return pare_fail(f->d, PARE_EUNSUPPORTED, "train.diverged", "lower `lr`, or set `clip_norm`",
+            return pare_fail(f->d, PARE_EDIVERGED, "train.diverged", "lower `lr`, or set `clip_norm`",
                              "training diverged by step %llu (learning rate %g): \"%s\" is the first tensor that holds "
                              "NaN or Inf; the model is left as it was",
                              (unsigned long long)f->step + 1, f->rate.lr, f->g.weights[i].name);

@@ -22,7 +22,8 @@ struct pare_fit {
     pare_model *m; /* as it came */
     const pare_compute *compute;
     pare_compute on_host; /* `compute` once it has run out of memory for good */
-    bool sums;
+    bool still;       /* weights do not move: hooks look at gradients */
+    bool sums, masks; /* kept for all weights: gradients over micro-batches; masks */
     uint32_t micro; /* rows at once */
     pare_train_graph g;
     pare_session *session;

@@ -30,8 +30,9 @@ static pare_status no_memory(pare_fit *f) {
     return pare_fail(f->d, PARE_ENOMEM, "train.memory", "use a smaller batch", "no memory for a batch");
 }
 
-/* Rows from..from+n of an array. */
-static pare_array *rows_of(const pare_array *a, uint64_t from, uint64_t n) {
+/* Rows from..from+n of an array: itself, where those are all. */
+static pare_array *rows_of(pare_array *a, uint64_t from, uint64_t n) {
+    if (!from && n == (uint64_t)a->dims[0]) return pare_array_ref(a);
     int64_t dims[PARE_ARRAY_DIMS];
     memcpy(dims, a->dims, a->ndim * sizeof *dims);
     uint64_t row = a->nbytes / (uint64_t)a->dims[0];
@@ -53,10 +54,11 @@ static pare_array *scalar_of(uint32_t dtype, double v) {
 
 static pare_array *hyper_of(const pare_fit *f) {
     int64_t eight = 8;
-    bool adam = f->o.optimizer != PARE_SGD;
+    bool cycled = f->o.schedule.kind == PARE_SCHEDULE_ONECYCLE && f->o.schedule.cycle_momentum;
+    bool beta1 = f->o.optimizer != PARE_SGD && !cycled;
     pare_array *a = pare_array_new(PARE_DOUBLE, 1, &eight);
     const double h[8] = {f->rate.lr,
-                         adam ? f->o.beta1 : f->rate.momentum,
+                         beta1 ? f->o.beta1 : f->rate.momentum,
                          f->o.beta2,
                          f->o.epsilon,
                          f->o.weight_decay,
@@ -115,7 +117,8 @@ static pare_status feed(pare_fit *f, pare_batch *b, fed *x) {
         pare_augment(&f->o.augment, f->env.preprocess, f->o.seed, f->step, b->samples, &x->images, x->targets, f->d);
     x->teachers = pare_xcalloc(f->env.n_teachers + 1, sizeof(pare_array *));
     for (size_t i = 0; !st && i < f->env.n_teachers; i++)
-        st = pare_session_run(f->env.teachers[i], &x->images, f->d, &x->teachers[i]);
+        st = f->env.teach ? f->env.teach(f->env.ctx, f->env.teachers[i], b, x->images, &x->teachers[i])
+                          : pare_session_run(f->env.teachers[i], &x->images, f->d, &x->teachers[i]);
     return st;
 }
 
@@ -132,16 +135,27 @@ static pare_status run(pare_fit *f, pare_train_program program, double *loss) {
     return st;
 }
 
+/* What Dropout draws by: the step, and above it where in the batch a micro-batch begins, lest all drop the same. */
+static pare_array *drawn_by(const pare_fit *f, uint64_t from) {
+    pare_array *a = pare_array_new(PARE_INT64, 0, NULL);
+    int64_t v = (int64_t)((f->step & 0xffffff) | (from & 0xffff) << 24);
+    if (a) memcpy(pare_array_data_mut(a), &v, sizeof v);
+    return a;
+}
+
 static pare_status part(pare_fit *f, const fed *x, uint64_t from, uint64_t n, uint64_t all, bool whole,
                         pare_train_program program, double *loss) {
-    pare_array *a[4] = {rows_of(x->images, from, n), NULL};
+    pare_array *a[5] = {rows_of(x->images, from, n), NULL};
     pare_status st = PARE_OK;
     put(f, f->g.input, a[0]);
     if (f->g.labels) put(f, f->g.labels, a[1] = rows_of(x->labels, from, n));
     if (f->g.targets) put(f, f->g.targets, a[2] = rows_of(x->targets, from, n));
     if (f->g.share) put(f, f->g.share, a[3] = scalar_of(dtype_of(f, f->g.share), whole ? 1 : (double)n / (double)all));
-    if (!a[0] || (f->g.labels && !a[1]) || (f->g.targets && !a[2]) || (f->g.share && !a[3])) st = no_memory(f);
-    for (size_t i = 0; i < 4; i++) pare_array_unref(a[i]);
+    if (f->g.trained.step) put(f, f->g.trained.step, a[4] = drawn_by(f, from));
+    if (!a[0] || (f->g.trained.step && !a[4]) || (f->g.labels && !a[1]) || (f->g.targets && !a[2]) ||
+        (f->g.share && !a[3]))
+        st = no_memory(f);
+    for (size_t i = 0; i < 5; i++) pare_array_unref(a[i]);
     for (size_t i = 0; !st && i < f->g.n_teachers; i++) {
         pare_array *t = rows_of(x->teachers[i], from, n);
         put(f, f->g.teachers[i], t);
@@ -153,15 +167,16 @@ static pare_status part(pare_fit *f, const fed *x, uint64_t from, uint64_t n, ui
 
 static pare_status runs(pare_fit *f, const fed *x) {
     uint64_t all = (uint64_t)x->images->dims[0];
-    pare_array *hyper = hyper_of(f), *step = NULL;
+    pare_array *hyper = hyper_of(f);
     pare_status st = hyper ? PARE_OK : no_memory(f);
     put(f, f->g.hyper, hyper);
-    if (f->g.trained.step) {
-        step = pare_array_new(PARE_INT64, 0, NULL);
-        if (step) memcpy(pare_array_data_mut(step), &(int64_t){(int64_t)f->step}, sizeof(int64_t));
-        put(f, f->g.trained.step, step);
+    if (f->g.epoch) {
+        pare_array *epoch = scalar_of(dtype_of(f, f->g.epoch), (double)f->step / (double)f->per_epoch);
+        put(f, f->g.epoch, epoch);
+        if (!st && !epoch) st = no_memory(f);
+        pare_array_unref(epoch);
     }
-    bool look = f->sums && pare_fit_hook_due(f, PARE_FIT_BEFORE_UPDATE);
+    bool look = f->sums && (f->still || pare_fit_hook_due(f, PARE_FIT_BEFORE_UPDATE));
     if (!st && f->micro >= all && !look) {
         st = part(f, x, 0, all, all, true, PARE_TRAIN_STEP, &f->loss);
     } else if (!st) {
@@ -176,11 +191,10 @@ static pare_status runs(pare_fit *f, const fed *x) {
         if (!st && isfinite(sum)) st = pare_fit_hooks_call(f, PARE_FIT_BEFORE_UPDATE);
         f->in_gradient = false;
         put(f, f->g.hyper, hyper);
-        if (!st && isfinite(sum)) st = run(f, PARE_TRAIN_APPLY, NULL);
+        if (!st && isfinite(sum) && !f->still) st = run(f, PARE_TRAIN_APPLY, NULL);
     }
     put_away(f);
     pare_array_unref(hyper);
-    pare_array_unref(step);
     return st;
 }
 
@@ -231,7 +245,7 @@ pare_status pare_fit_step(pare_fit *f, pare_batch *b) {
     f->epoch_loss = 0;
     st = pare_fit_finite(f);
     if (st) return st;
-    return pare_fail(f->d, PARE_EUNSUPPORTED, "train.diverged", "lower `lr`, or set `clip_norm`",
+    return pare_fail(f->d, PARE_EDIVERGED, "train.diverged", "lower `lr`, or set `clip_norm`",
                      "training diverged: the loss is %g at step %llu (learning rate %g); the model is left as it was",
                      f->loss, (unsigned long long)f->step + 1, f->rate.lr);
 }

@@ -125,31 +125,49 @@ static uint32_t mse(builder *b, const pare_loss_io *io) {
 
 static uint32_t component(builder *b, const pare_fit_loss *l, const pare_loss_io *io, const pare_train_loss_env *env) {
     const pare_loss *c = l->component;
+    if (c->flags & PARE_LOSS_TEACHER && !io->n_teachers) {
+        b->st = pare_fail(b->d, PARE_EINVAL, "train.no-teacher", "name an earlier step, a model or an ONNX file",
+                          "the loss %s has no teacher to learn from", c->id);
+        return 0;
+    }
     pare_host_env e = env->host;
     e.technique = c->id;
     pare_host *host = pare_host_new(&e);
     void *self = NULL;
     uint32_t loss = 0;
     pare_host_begin(host, PARE_PHASE_CREATE, NULL);
-    b->st = pare_host_end(host, c->create(host, l->args, &self));
+    pare_status made = c->create(host, l->args, &self);
+    b->st = pare_host_end(host, made);
     if (!b->st) {
         pare_host_begin(host, PARE_PHASE_APPLY, b->m);
         b->st = pare_host_end(host, c->build(self, host, b->m, io, &loss));
-        if (PARE_HAS(pare_loss, c, destroy)) {
-            pare_host_begin(host, PARE_PHASE_DESTROY, NULL);
-            c->destroy(self);
-            pare_status last = pare_host_end(host, PARE_OK);
-            if (!b->st) b->st = last;
-        }
+    }
+    if (!made && PARE_HAS(pare_loss, c, destroy)) { /* it was created, whatever was said of it */
+        pare_host_begin(host, PARE_PHASE_DESTROY, NULL);
+        c->destroy(self);
+        pare_status last = pare_host_end(host, PARE_OK);
+        if (!b->st) b->st = last;
     }
     pare_host_free(host);
     if (b->st) return 0;
     b->st = pare_model_infer(b->m, b->d);
     const pare_value *v = pare_model_value(b->m, loss);
+    const pare_node *last = v ? pare_model_node(b->m, v->producer) : NULL;
+    if (!b->st && last && v->ndim < 0)
+        b->st = pare_fail(b->d, PARE_EUNSUPPORTED, "train.loss", "this is a bug in the plugin: tell its author",
+                          "the loss %s ends in a %s, whose result is not known", c->id, last->op_type);
     if (!b->st && (!v || v->ndim != 0))
         b->st = pare_fail(b->d, PARE_EINTERNAL, "train.loss", "this is a bug in the plugin: tell its author",
                           "the loss %s is no scalar of the graph", c->id);
     return b->st ? 0 : loss;
+}
+
+/* The name of an input that a loss takes; one that none takes goes. */
+static const char *taken(builder *b, uint32_t value) {
+    if (!value || b->st) return NULL;
+    if (pare_model_value(b->m, value)->uses.len) return name_of(b, value);
+    pare_value_del(b->m, value);
+    return NULL;
 }
 
 static bool takes_targets(const pare_fit_opts *o) {
@@ -170,6 +188,7 @@ static uint32_t all_losses(builder *b, const pare_train_loss_env *env) {
     pare_loss_io io = {.size = sizeof io, .logits = logits, .classes = (uint64_t)b->g->classes};
     if (takes_targets(o)) io.targets = input(b, "train:targets", dtype, 2, both);
     if (!o->augment.mixup && !takes_targets(o)) io.labels = input(b, "train:labels", PARE_INT64, 1, &rows);
+    io.epoch = input(b, "train:epoch", dtype, 0, NULL);
     uint32_t *teachers = pare_arena_alloc(&b->g->arena, (n_teachers + 1) * sizeof *teachers);
     const char **names = pare_arena_alloc(&b->g->arena, (n_teachers + 1) * sizeof *names);
     for (size_t i = 0; i < n_teachers; i++) {
@@ -189,8 +208,9 @@ static uint32_t all_losses(builder *b, const pare_train_loss_env *env) {
             loss = node1(b, "", "Mul", (uint32_t[]){loss, number(b, dtype, list[i].weight)}, 2, "train:weighted");
         sum = sum && loss ? node1(b, "", "Add", (uint32_t[]){sum, loss}, 2, "train:sum") : loss;
     }
-    if (io.labels) b->g->labels = name_of(b, io.labels);
-    if (io.targets) b->g->targets = name_of(b, io.targets);
+    b->g->epoch = taken(b, io.epoch);
+    b->g->labels = taken(b, io.labels);
+    b->g->targets = taken(b, io.targets);
     return b->st ? 0 : sum;
 }
 
@@ -342,7 +362,7 @@ static const char *mask_of(builder *b, const pare_tensor *w, bool masked) {
     return name;
 }
 
-static void weights(builder *b, const uint32_t *grads, bool sums) {
+static void weights(builder *b, const uint32_t *grads, bool sums, bool masks) {
     pare_train_graph *g = b->g;
     g->weights = pare_arena_alloc(&g->arena, (g->trained.n_weights + 1) * sizeof *g->weights);
     for (size_t i = 0; i < g->trained.n_weights && !b->st; i++) {
@@ -365,7 +385,7 @@ static void weights(builder *b, const uint32_t *grads, bool sums) {
             if (e && !b->st) memcpy(to, from, t->blob->len);
         }
         bool masked = pare_tensor_masked(b->m, t);
-        if (masked || sums) w.mask = mask_of(b, t, masked);
+        if (masked || masks) w.mask = mask_of(b, t, masked);
         g->weights[g->n_weights++] = w;
     }
 }
@@ -403,8 +423,9 @@ static pare_status find_input(builder *b) {
 }
 
 /* The pruned parts of the forward graph stay out of the way: only what a program fetches is run. */
-static pare_status build(builder *b, bool sums, const pare_train_loss_env *env) {
+static pare_status build(builder *b, uint32_t flags, const pare_train_loss_env *env) {
     pare_train_graph *g = b->g;
+    bool sums = flags & PARE_FIT_GRADIENTS;
     chooser choose = {b->o};
     pare_train_form form = {
         .trains = trains, .ctx = &choose, .freeze_batchnorm = b->o->freeze_batchnorm, .seed = b->o->seed};
@@ -413,6 +434,7 @@ static pare_status build(builder *b, bool sums, const pare_train_loss_env *env) 
     if (!st) st = pare_grad_prepare(b->m, &form, b->d, &g->trained);
     if (!st) st = find_logits(b);
     if (st) return st;
+    pare_grad_fuse(b->m, find(b, g->logits));
     g->trained.weights = names_of(b, g->trained.weights, g->trained.n_weights);
     g->trained.statistics = names_of(b, g->trained.statistics, g->trained.n_statistics);
     g->trained.effects = names_of(b, g->trained.effects, g->trained.n_statistics);
@@ -436,7 +458,7 @@ static pare_status build(builder *b, bool sums, const pare_train_loss_env *env) 
     for (size_t i = 0; i < n; i++) wrt[i] = find(b, g->trained.weights[i]);
     st = pare_grad_build(b->m, loss, wrt, n, b->d, grads);
     if (st) return st;
-    weights(b, grads, sums);
+    weights(b, grads, sums, sums || flags & PARE_FIT_MASKS);
     size_t kept = 0;
     for (size_t i = 0; i < n; i++)
         if (grads[i]) grads[kept++] = grads[i];
@@ -453,11 +475,11 @@ static pare_status build(builder *b, bool sums, const pare_train_loss_env *env) 
     return pare_model_infer(b->m, b->d);
 }
 
-pare_status pare_train_graph_make(const pare_model *m, const pare_fit_opts *o, bool sums,
+pare_status pare_train_graph_make(const pare_model *m, const pare_fit_opts *o, uint32_t flags,
                                   const pare_train_loss_env *env, pare_diags *d, pare_train_graph *out) {
     *out = (pare_train_graph){.m = pare_model_clone(m)};
     builder b = {.g = out, .m = out->m, .o = o, .d = d};
-    pare_status st = build(&b, sums, env);
+    pare_status st = build(&b, flags, env);
     pare_vec_free(&b.variables);
     if (st) pare_train_graph_free(out);
     return st;

@@ -12,7 +12,7 @@
 #include "plugin/host.h"
 #include "train/options.h"
 
-#include <pare/loss.h>
+#include <pare/fit.h>
 
 /* A weight and what goes with it: names of variables, NULL where there is none. */
 typedef struct pare_train_weight {
@@ -41,6 +41,7 @@ typedef struct pare_train_graph {
     const char *targets;         /* float (N, K); likewise */
     const char *const *teachers; /* float (N, K) each */
     size_t n_teachers;
+    const char *epoch;  /* a float scalar: epochs done; NULL: no loss takes it */
     const char *share;  /* a float scalar: of the whole batch's rows that are in this run; NULL: not summed */
     const char *hyper;  /* float64 (8): see pare/grad_ops.h */
     const char *loss;   /* fetch 0 of STEP, FIRST and ADD; fetch 1: logits; of STEP and APPLY the last: norm, if any */
@@ -63,9 +64,9 @@ typedef struct pare_train_loss_env {
 /* The value that a loss takes: before a Softmax or LogSoftmax that ends the graph, else the first output. 0: none. */
 uint32_t pare_train_logits(const pare_model *m);
 
-/* m is not changed. sums: gradients can be summed over micro-batches and looked at before the update (FIRST, ADD and
- * APPLY are there). PARE_EINVAL, PARE_EUNSUPPORTED, PARE_ENOMEM: reported. */
-pare_status pare_train_graph_make(const pare_model *m, const pare_fit_opts *o, bool sums,
+/* m is not changed. flags: PARE_FIT_GRADIENTS: gradients can be summed over micro-batches and looked at before the update
+ * (FIRST, ADD and APPLY are there); with it or PARE_FIT_MASKS every weight has a mask. PARE_EINVAL, PARE_EUNSUPPORTED, PARE_ENOMEM: reported. */
+pare_status pare_train_graph_make(const pare_model *m, const pare_fit_opts *o, uint32_t flags,
                                   const pare_train_loss_env *env, pare_diags *d, pare_train_graph *out);
 void pare_train_graph_free(pare_train_graph *g);
 

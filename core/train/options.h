@@ -20,10 +20,12 @@ typedef enum {
 typedef enum { PARE_KEEP_BEST, PARE_KEEP_LAST } pare_keep;
 
 /* The learning rate over the steps, as PyTorch's schedulers of these names give it when they are stepped each batch
- * (STEP: each epoch), after `warmup` steps in which it rises in a straight line to lr. */
+ * (STEP: each epoch). In the first W = `warmup` steps it rises in a straight line: lr / W, 2 lr / W, ... lr. What
+ * follows begins anew behind them and has the rest of the steps to go (SequentialLR of LinearLR and the other); STEP
+ * alone counts epochs from the start, and ONECYCLE has no warm-up but its own. */
 typedef struct pare_schedule_opts {
     pare_schedule kind;
-    double warmup;       /* below 1: a share of all steps; else so many steps */
+    double warmup;       /* below 1: a share of all steps; else so many whole steps */
     double step_epochs;  /* STEP: every so many epochs ... */
     double gamma;        /* ... times this */
     double final_lr;     /* COSINE: what it ends at */
@@ -31,7 +33,7 @@ typedef struct pare_schedule_opts {
     double pct_start;    /* ONECYCLE: the share that rises */
     double div_factor;   /* ONECYCLE: it starts at lr / div_factor */
     double final_div;    /* ONECYCLE: and ends at that / final_div */
-    bool cycle_momentum; /* ONECYCLE: momentum falls as lr rises, from momentum_max to momentum_min and back */
+    bool cycle_momentum; /* ONECYCLE: momentum (Adam: beta1) falls from momentum_max to momentum_min and rises again */
     double momentum_min, momentum_max;
 } pare_schedule_opts;
 
@@ -64,7 +66,7 @@ typedef struct pare_fit_loss {
 
 typedef struct pare_fit_opts {
     double epochs;  /* 0: see steps */
-    uint64_t steps; /* optimiser steps in all; 0: see epochs */
+    uint64_t steps; /* at most so many optimiser steps; 0: see epochs */
     uint32_t batch;
     uint32_t micro_batch; /* rows at once, gradients summed over the batch; 0: all */
     bool drop_last;       /* a last batch that is short is left out */
@@ -96,7 +98,7 @@ typedef struct pare_fit_opts {
 
     pare_keep keep;         /* of the epochs, by accuracy on the validation set; without one the last */
     uint32_t early_stop;    /* epochs without a better one; 0: off */
-    const char *checkpoint; /* a file written after each epoch; NULL: none */
+    const char *checkpoint; /* a file written after each epoch but the last, and when cancelled; NULL: none */
 } pare_fit_opts;
 
 /* DESIGN §5: sgd, momentum 0.9 nesterov, lr 0.05, weight decay 5e-4 (norms and biases exempt), batch 128, cosine with

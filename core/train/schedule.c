@@ -29,7 +29,7 @@ static pare_rate one_cycle(const pare_fit_opts *o, double step, double steps) {
 
 pare_rate pare_schedule_at(const pare_fit_opts *o, uint64_t step, uint64_t steps, uint64_t per_epoch) {
     const pare_schedule_opts *s = &o->schedule;
-    double warm = s->warmup < 1 ? floor(s->warmup * (double)steps) : s->warmup;
+    double warm = floor(s->warmup < 1 ? s->warmup * (double)steps : s->warmup);
     double t = (double)step, total = (double)steps;
     pare_rate r = {o->lr, o->momentum};
     if (s->kind == PARE_SCHEDULE_ONECYCLE) return one_cycle(o, t, total); /* it rises by itself */

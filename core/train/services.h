@@ -22,6 +22,11 @@ typedef struct pare_train_services {
     /* The inference session of a model that a loss parameter of type MODEL names ("trained", "net", a file): it takes
      * the samples of the training set and hands out logits. Owned by the pipeline until the step ends. Reported. */
     pare_status (*teacher)(void *ctx, const char *ref, pare_session **out);
+    /* A set of samples by name, in a new order each epoch; NULL: the step's own, `fit.data` or the one called train.
+     * Owned by the pipeline until the step ends. Reported. */
+    pare_status (*data)(void *ctx, const char *name, const pare_data **out);
+    /* Called before env.compute is read where it is still NULL: opens the device and fills it in. May be NULL. Reported. */
+    pare_status (*ready)(void *ctx);
     void *ctx;
 } pare_train_services;
 

@@ -1,18 +1,14 @@
 /* cpu/dn_conv.c - Conv and ConvTranspose in float32 by oneDNN, 1-d to 3-d, with bias and post-ops. */
-#include "prim.h"
+#include "dn_conv.h"
 
 #include <string.h>
 
-typedef struct conv {
-    bool transposed;
-    int64_t groups;
-    uint32_t nd; /* spatial dims */
-    dn_window w;
-} conv;
-
-/* kernel, strides, dilations, pads from the attributes; what is not written or automatic follows from the dims. */
-static bool window_of(const pare_kernel_spec *s, conv *c) {
-    const pare_operand *x = s->in[0], *w = s->in[1], *y = s->out[0];
+bool dn_conv_shape_of(const pare_kernel_spec *s, const pare_operand *x, const pare_operand *w, const pare_operand *y,
+                      dn_conv_shape *c) {
+    if (x->ndim < 3 || x->ndim > 5 || w->ndim != x->ndim || y->ndim != x->ndim) return false;
+    c->nd = x->ndim - 2;
+    c->groups = ref_attr_int(s, "group", 1);
+    if (c->groups < 1 || w->dims[0] % c->groups) return false;
     uint64_t n_str, n_dil, n_pad;
     const int64_t *strides = ref_attr_ints(s, "strides", &n_str), *dilations = ref_attr_ints(s, "dilations", &n_dil),
                   *pads = ref_attr_ints(s, "pads", &n_pad);
@@ -45,12 +41,49 @@ static bool window_of(const pare_kernel_spec *s, conv *c) {
     return true;
 }
 
-/* The weights as oneDNN has them, [groups] out/group in/group kernel…: any layout, and how ONNX's plain bytes lie. */
-static void weights_of(const pare_kernel_spec *s, const conv *c, dn_desc **any, dn_desc **view) {
-    const pare_operand *w = s->in[1];
+void dn_conv_crop(dn_conv_shape *c, const pare_operand *x, const pare_operand *y) {
+    for (uint32_t i = 0; i < c->nd; i++) {
+        int64_t in = x->dims[2 + i], out = y->dims[2 + i], k = c->w.kernel[i], dil = c->w.dilations[i] + 1;
+        int64_t stride = c->w.strides[i], pad = c->w.pads_l[i], lo = 0, hi = k;
+        while (lo < hi && (out - 1) * stride - pad + lo * dil < 0) lo++; /* before the input from everywhere */
+        while (hi > lo && (hi - 1) * dil - pad >= in) hi--;              /* behind it */
+        int64_t left = pad - lo * dil, right = (out - 1) * stride + (hi - lo - 1) * dil + 1 - in - left;
+        if (hi == lo || hi - lo == k || left < 0 || right <= -stride) continue;
+        c->first[i] += lo;
+        c->w.kernel[i] = hi - lo;
+        c->w.pads_l[i] = left;
+        c->w.pads_r[i] = right < 0 ? 0 : right;
+    }
+}
+
+int64_t dn_conv_links(const dn_conv_shape *c, const pare_operand *x, const pare_operand *y, int64_t only_out,
+                      int64_t only_in, int64_t only_tap, dn_conv_link *emit) {
+    int64_t n = 0, kw = c->w.kernel[1];
+    for (int64_t oh = 0; oh < y->dims[2]; oh++)
+        for (int64_t ow = 0; ow < y->dims[3]; ow++)
+            for (int64_t th = 0; th < c->w.kernel[0]; th++)
+                for (int64_t tw = 0; tw < kw; tw++) {
+                    int64_t ih = oh * c->w.strides[0] - c->w.pads_l[0] + th * (c->w.dilations[0] + 1),
+                            iw = ow * c->w.strides[1] - c->w.pads_l[1] + tw * (c->w.dilations[1] + 1),
+                            o = oh * y->dims[3] + ow, i = ih * x->dims[3] + iw, t = th * kw + tw;
+                    if (ih < 0 || iw < 0 || ih >= x->dims[2] || iw >= x->dims[3]) continue;
+                    if ((only_out >= 0 && o != only_out) || (only_in >= 0 && i != only_in) ||
+                        (only_tap >= 0 && t != only_tap))
+                        continue;
+                    if (emit)
+                        emit[n] = only_out >= 0  ? (dn_conv_link){(int32_t)i, (int32_t)t}
+                                  : only_in >= 0 ? (dn_conv_link){(int32_t)o, (int32_t)t}
+                                                 : (dn_conv_link){(int32_t)i, (int32_t)o};
+                    n++;
+                }
+    return n;
+}
+
+void dn_conv_weights(const pare_operand *w, const dn_conv_shape *c, dn_desc **any, dn_desc **view, uint64_t *offset) {
     int64_t dims[DN_DIMS], strides[DN_DIMS], area = fast_product(w->dims, 2, w->ndim);
     uint32_t n = 0;
     int64_t g = c->groups, a = w->dims[0] / g, b = w->dims[1]; /* a of each group's first dim */
+    *offset = 0;
     if (g > 1) {
         dims[n] = g;
         strides[n++] = a * b * area;
@@ -60,11 +93,12 @@ static void weights_of(const pare_kernel_spec *s, const conv *c, dn_desc **any, 
     dims[n] = c->transposed ? a : b;
     strides[n++] = c->transposed ? b * area : area;
     for (uint32_t i = 0; i < c->nd; i++) {
-        dims[n] = w->dims[2 + i];
-        strides[n++] = fast_product(w->dims, 3 + i, w->ndim);
+        dims[n] = c->w.kernel[i];
+        strides[n] = fast_product(w->dims, 3 + i, w->ndim);
+        *offset += (uint64_t)(c->first[i] * strides[n++]) * sizeof(float);
     }
     *view = dn_desc_strided(n, dims, strides, dnnl_f32);
-    *any = w->flags & PARE_OPERAND_CONSTANT ? dn_desc_any(n, dims, dnnl_f32) : dn_desc_clone(*view);
+    *any = dn_desc_any(n, dims, dnnl_f32);
 }
 
 /* An output that has to be as it is said; else oneDNN's choice. */
@@ -73,13 +107,15 @@ static dn_desc *wanted(const cpu_device *dev, const pare_operand *o) {
     return prim_given(dev, o);
 }
 
-static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const conv *c, dnnl_alg_kind_t alg,
+static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const dn_conv_shape *c, dnnl_alg_kind_t alg,
                          uint32_t n_post, bool given, cpu_kernel **out) {
     const pare_operand *x = s->in[0];
     bool bias = fast_in(s, 2);
     dn_desc *src = given ? prim_given(dev, x) : dn_desc_any(x->ndim, x->dims, dnnl_f32), *dst = wanted(dev, s->out[0]);
     dn_desc *b = bias ? prim_plain(s->in[2]) : NULL, *any = NULL, *view = NULL;
-    weights_of(s, c, &any, &view);
+    uint64_t offset;
+    bool packed = (s->in[1]->flags & PARE_OPERAND_CONSTANT) != 0;
+    dn_conv_weights(s->in[1], c, &any, &view, &offset);
     dn_attr a;
     int32_t sum = -1;
     dn_pd pd = NULL;
@@ -102,7 +138,10 @@ static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const conv 
                 *p_dst = dn_pd_desc(pd, dnnl_query_dst_md, 0);
         prim_build k = prim_new(dev, s, pd);
         prim_in(&k, 0, DNNL_ARG_SRC, p_src, NULL);
-        prim_in(&k, 1, DNNL_ARG_WEIGHTS, p_w, view);
+        if (packed || (p_w && view && dn_desc_equal(p_w, view)))
+            prim_in(&k, 1, DNNL_ARG_WEIGHTS, p_w, view);
+        else
+            prim_repack(&k, 1, DNNL_ARG_WEIGHTS, p_w, view, offset);
         if (bias) prim_in(&k, 2, DNNL_ARG_BIAS, b, NULL);
         prim_out(&k, 0, DNNL_ARG_DST, p_dst);
         if (sum >= 0) prim_sum(&k, (uint32_t)sum, p_dst);
@@ -118,7 +157,7 @@ static pare_status build(cpu_device *dev, const pare_kernel_spec *s, const conv 
 }
 
 /* F(4x4, 3x3): by shape; whether this CPU has it, oneDNN says. */
-static bool has_winograd(const pare_kernel_spec *s, const conv *c) {
+static bool has_winograd(const pare_kernel_spec *s, const dn_conv_shape *c) {
     if (c->transposed || c->nd != 2 || c->groups != 1 || !(s->in[1]->flags & PARE_OPERAND_CONSTANT)) return false;
     for (uint32_t i = 0; i < 2; i++)
         if (c->w.kernel[i] != 3 || c->w.strides[i] != 1 || c->w.dilations[i] != 0) return false;
@@ -133,15 +172,16 @@ static bool as_given(const pare_kernel_spec *s) {
 }
 
 pare_status cpu_make_conv(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
-    conv c = {.transposed = fast_is(s, "ConvTranspose")};
+    dn_conv_shape c = {.transposed = fast_is(s, "ConvTranspose")};
     if ((!c.transposed && !fast_is(s, "Conv")) || !fast_in(s, 0) || !fast_in(s, 1)) return PARE_EUNSUPPORTED;
     const pare_operand *x = s->in[0], *w = s->in[1], *y = s->out[0];
     if (!fast_f32(x) || !fast_f32(w) || !fast_f32(y) || (fast_in(s, 2) && !fast_f32(s->in[2])))
         return PARE_EUNSUPPORTED;
-    if (x->ndim < 3 || x->ndim > 5 || w->ndim != x->ndim || y->ndim != x->ndim) return PARE_EUNSUPPORTED;
-    c.nd = x->ndim - 2;
-    c.groups = ref_attr_int(s, "group", 1);
-    if (c.groups < 1 || w->dims[0] % c.groups || !window_of(s, &c)) return PARE_EUNSUPPORTED;
+    if (!dn_conv_shape_of(s, x, w, y, &c)) return PARE_EUNSUPPORTED;
+    if (!c.transposed && !(w->flags & PARE_OPERAND_CONSTANT)) {
+        pare_status st = cpu_make_conv_trained(dev, s, candidate, out);
+        if (st != PARE_EUNSUPPORTED || candidate) return st;
+    }
     if (candidate > (uint32_t)has_winograd(s, &c)) return PARE_ENOTFOUND;
     dnnl_alg_kind_t alg = candidate      ? dnnl_convolution_winograd
                           : c.transposed ? dnnl_deconvolution_direct

@@ -66,6 +66,26 @@ dn_desc *dn_desc_strided(uint32_t ndim, const int64_t *dims, const int64_t *stri
     return desc_new(ndim, dims, strides, false, dtype);
 }
 
+dn_desc *dn_desc_blocked(uint32_t ndim, const int64_t *dims, int block, dnnl_data_type_t t) {
+    static const dnnl_format_tag_t tags[3][3] = {{dnnl_aBc4b, dnnl_aBcd4b, dnnl_aBcde4b},
+                                                 {dnnl_aBc8b, dnnl_aBcd8b, dnnl_aBcde8b},
+                                                 {dnnl_aBc16b, dnnl_aBcd16b, dnnl_aBcde16b}};
+    if (ndim < 3 || ndim > 5 || (block != 4 && block != 8 && block != 16)) return NULL;
+    dnnl_format_tag_t tag = tags[block == 4 ? 0 : block == 8 ? 1 : 2][ndim - 3];
+    dnnl_dims_t d = {0};
+    for (uint32_t i = 0; i < ndim; i++) d[i] = dims[i];
+    dn_desc *out = calloc(1, sizeof *out);
+    if (!out) return NULL;
+#if DN_V3
+    dnnl_status_t st = dnnl_memory_desc_create_with_tag(&out->md, (int)ndim, d, t, tag);
+#else
+    dnnl_status_t st = dnnl_memory_desc_init_by_tag(&out->md, (int)ndim, d, t, tag);
+#endif
+    if (st == dnnl_success) return out;
+    free(out);
+    return NULL;
+}
+
 dn_desc *dn_desc_clone(const dn_desc *d) {
     dn_desc *out = d ? calloc(1, sizeof *out) : NULL;
     if (!out) return NULL;
@@ -198,6 +218,30 @@ void dn_desc_text(const dn_desc *d, char *out, uint32_t room) {
         n += (uint32_t)snprintf(out + n, room - n, "%d%c", (int)p.blks[b], (char)('a' + (int)p.idxs[b]));
 }
 
+bool dn_desc_planes(const dn_desc *d, dn_planes *out) {
+    parts p = parts_of(d);
+    if (!p.blocked || p.ndim < 2 || p.nblks > 1 || (p.nblks == 1 && p.idxs[0] != 1)) return false;
+    for (int i = 0; i < p.ndim; i++)
+        if (i != 1 && p.padded[i] != p.dims[i]) return false;
+    int64_t s = 1, width = p.nblks ? p.blks[0] : 1;
+    for (int i = 2; i < p.ndim; i++) s *= p.dims[i];
+    if (!p.nblks && p.dims[1] > 1 && p.strides[1] == 1) width = p.dims[1];
+    int64_t step = width, blocks = p.padded[1] / width;
+    for (int i = p.ndim; i-- > 2;) { /* the spatial dims lie behind each other */
+        if (p.dims[i] > 1 && p.strides[i] != step) return false;
+        step *= p.dims[i];
+    }
+    *out = (dn_planes){.n = p.dims[0],
+                       .channels = p.dims[1],
+                       .s = s,
+                       .blocks = blocks,
+                       .width = width,
+                       .step_n = p.dims[0] > 1 ? p.strides[0] : blocks * s * width,
+                       .step_block = blocks > 1 ? p.strides[1] : s * width,
+                       .step = width};
+    return true;
+}
+
 /* ---- attributes ---- */
 
 bool dn_attr_new(dn_attr *a) {
@@ -283,6 +327,68 @@ dn_pd dn_conv(dn_engine e, bool transposed, dnnl_alg_kind_t alg, const dn_desc *
                                                    MD(dst), w->strides, w->dilations, w->pads_l, w->pads_r);
     return made(e, &d, st, a);
 #endif
+}
+
+/* The gradients of a convolution ask for the forward one as a hint, of any layout. */
+static dn_pd hint_of(dn_engine e, dnnl_alg_kind_t alg, const dn_desc *src, const dn_desc *weights, const dn_desc *bias,
+                     const dn_desc *dst, const dn_window *w) {
+#if DN_V3
+    MADE(dnnl_convolution_forward_primitive_desc_create(&pd, e, dnnl_forward_training, alg, MD(src), MD(weights),
+                                                        MD(bias), MD(dst), w->strides, w->dilations, w->pads_l,
+                                                        w->pads_r, NULL));
+#else
+    dnnl_convolution_desc_t d;
+    dnnl_status_t st =
+        dnnl_dilated_convolution_forward_desc_init(&d, dnnl_forward_training, alg, MD(src), MD(weights), MD(bias),
+                                                   MD(dst), w->strides, w->dilations, w->pads_l, w->pads_r);
+    return made(e, &d, st, NULL);
+#endif
+}
+
+#if !DN_V3
+static dn_pd made_back(dn_engine e, const void *desc, dnnl_status_t st, const dn_attr *a, dn_pd hint) {
+    dn_pd pd = NULL;
+    if (st != dnnl_success || dnnl_primitive_desc_create(&pd, desc, attr_of(a), e, hint) != dnnl_success) return NULL;
+    return pd;
+}
+#endif
+
+dn_pd dn_conv_by_input(dn_engine e, dnnl_alg_kind_t alg, const dn_desc *src, const dn_desc *weights, const dn_desc *dst,
+                       const dn_window *w, const dn_attr *a) {
+    dn_pd hint = hint_of(e, dnnl_convolution_direct, src, weights, NULL, dst, w), pd = NULL;
+    if (!hint) return NULL;
+#if DN_V3
+    if (dnnl_convolution_backward_data_primitive_desc_create(&pd, e, alg, MD(src), MD(weights), MD(dst), w->strides,
+                                                             w->dilations, w->pads_l, w->pads_r, hint,
+                                                             attr_of(a)) != dnnl_success)
+        pd = NULL;
+#else
+    dnnl_convolution_desc_t d;
+    dnnl_status_t st = dnnl_dilated_convolution_backward_data_desc_init(&d, alg, MD(src), MD(weights), MD(dst),
+                                                                        w->strides, w->dilations, w->pads_l, w->pads_r);
+    pd = made_back(e, &d, st, a, hint);
+#endif
+    dnnl_primitive_desc_destroy(hint);
+    return pd;
+}
+
+dn_pd dn_conv_by_weights(dn_engine e, dnnl_alg_kind_t alg, const dn_desc *src, const dn_desc *weights,
+                         const dn_desc *bias, const dn_desc *dst, const dn_window *w, const dn_attr *a) {
+    dn_pd hint = hint_of(e, dnnl_convolution_direct, src, weights, bias, dst, w), pd = NULL;
+    if (!hint) return NULL;
+#if DN_V3
+    if (dnnl_convolution_backward_weights_primitive_desc_create(&pd, e, alg, MD(src), MD(weights), MD(bias), MD(dst),
+                                                                w->strides, w->dilations, w->pads_l, w->pads_r, hint,
+                                                                attr_of(a)) != dnnl_success)
+        pd = NULL;
+#else
+    dnnl_convolution_desc_t d;
+    dnnl_status_t st = dnnl_dilated_convolution_backward_weights_desc_init(
+        &d, alg, MD(src), MD(weights), MD(bias), MD(dst), w->strides, w->dilations, w->pads_l, w->pads_r);
+    pd = made_back(e, &d, st, a, hint);
+#endif
+    dnnl_primitive_desc_destroy(hint);
+    return pd;
 }
 
 dn_pd dn_pool(dn_engine e, dnnl_alg_kind_t alg, const dn_desc *src, const dn_desc *dst, const dn_window *w,

@@ -31,6 +31,15 @@ uint32_t dn_desc_hash(const dn_desc *d); /* of what it is: equal ones have equal
 bool dn_desc_is_plain(const dn_desc *d);
 /* For messages: "plain", "nhwc", "aBcd16b". */
 void dn_desc_text(const dn_desc *d, char *out, uint32_t room);
+/* (N, C, ...) with its channels in blocks behind the spatial dims: "aBcd16b"; block 4, 8 or 16. Padded where C ends
+ * within a block. */
+dn_desc *dn_desc_blocked(uint32_t ndim, const int64_t *dims, int block, dnnl_data_type_t dtype);
+/* (N, C, ...) as planes: element (n, channel, s) is at n * step_n + channel / width * step_block + s * step + channel %
+ * width; s runs over all spatial dims, row-major. Plain ones have width 1; channels last, width C. */
+typedef struct dn_planes {
+    int64_t n, channels, s, blocks, width, step_n, step_block, step;
+} dn_planes;
+bool dn_desc_planes(const dn_desc *d, dn_planes *out);
 
 /* ---- attributes ---- */
 typedef struct dn_attr {
@@ -51,6 +60,12 @@ typedef struct dn_window {
 
 dn_pd dn_conv(dn_engine e, bool transposed, dnnl_alg_kind_t alg, const dn_desc *src, const dn_desc *weights,
               const dn_desc *bias, const dn_desc *dst, const dn_window *w, const dn_attr *a);
+/* Of a convolution that is no transposed one: the gradient by its input (src is made of dst), and by its weights (and
+ * bias, may be NULL). */
+dn_pd dn_conv_by_input(dn_engine e, dnnl_alg_kind_t alg, const dn_desc *src, const dn_desc *weights, const dn_desc *dst,
+                       const dn_window *w, const dn_attr *a);
+dn_pd dn_conv_by_weights(dn_engine e, dnnl_alg_kind_t alg, const dn_desc *src, const dn_desc *weights,
+                         const dn_desc *bias, const dn_desc *dst, const dn_window *w, const dn_attr *a);
 dn_pd dn_pool(dn_engine e, dnnl_alg_kind_t alg, const dn_desc *src, const dn_desc *dst, const dn_window *w,
               const dn_attr *a);
 dn_pd dn_matmul(dn_engine e, const dn_desc *src, const dn_desc *weights, const dn_desc *bias, const dn_desc *dst,
@@ -66,7 +81,7 @@ dn_pd dn_concat(dn_engine e, uint32_t n, int axis, const dn_desc *const *src, co
 dn_pd dn_reorder(dn_engine e, const dn_desc *src, const dn_desc *dst, const dn_attr *a);
 bool dn_pd_next(dn_pd *pd); /* the next implementation; false: *pd stays as it is */
 
-/* dnnl_query_src_md, _weights_md, _dst_md, _scratchpad_md; cloned. NULL: none. */
+/* dnnl_query_src_md, _weights_md, _dst_md, the diff ones, _scratchpad_md; cloned. NULL: none. */
 dn_desc *dn_pd_desc(dn_pd pd, dnnl_query_t what, int index);
 uint64_t dn_pd_scratch(dn_pd pd);
 const char *dn_pd_name(dn_pd pd); /* "brgconv:avx512_core"; while the pd lives */

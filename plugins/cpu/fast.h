@@ -17,6 +17,14 @@ pare_status cpu_make_unary(cpu_device *dev, const pare_kernel_spec *s, uint32_t 
 pare_status cpu_make_loops(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 pare_status cpu_make_layernorm(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 pare_status cpu_make_attention(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+/* ---- training: grad_*.c ---- */
+/* Conv whose weights are no constant; asked by cpu_make_conv. */
+pare_status cpu_make_conv_trained(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_grad_conv(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_grad_norm(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_grad_pool(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_grad_eltwise(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_grad_update(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 
 /* Is it this op of ai.onnx? */
 bool fast_is(const pare_kernel_spec *s, const char *op_type);

@@ -1,16 +1,26 @@
 /* cpu/prim.c - see prim.h. */
 #include "prim.h"
+#include "team.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRIM_ARGS = 80, FROM_SCRATCH = INT32_MAX };
+enum { PRIM_ARGS = 80, PRIM_MOVES = 2, FROM_SCRATCH = INT32_MAX };
 
 typedef struct prim_arg {
-    int32_t from; /* >= 0: that input; < 0: output -1 - from; FROM_SCRATCH */
-    void *at;     /* the handle that is set: setting it anew costs a walk over the padding */
+    int32_t from;    /* >= 0: that input; < 0: output -1 - from; FROM_SCRATCH */
+    void *at;        /* the handle that is set: setting it anew costs a walk over the padding */
+    uint64_t offset; /* FROM_SCRATCH */
 } prim_arg;
+
+/* A reorder between an operand and scratch memory, before or behind the primitive. */
+typedef struct prim_move {
+    dnnl_primitive_t p;
+    dnnl_exec_arg_t args[2]; /* from, to */
+    uint32_t operand;
+    uint64_t offset, scratch, rest;
+} prim_move;
 
 typedef struct prim_pack {
     dn_desc *from, *to;
@@ -22,7 +32,9 @@ typedef struct prim {
     dnnl_exec_arg_t args[PRIM_ARGS];
     prim_arg more[PRIM_ARGS];
     prim_pack *packs; /* [n_in] */
-    int32_t sum;      /* input added to what output 0 holds, -1: none */
+    prim_move before[PRIM_MOVES], after[PRIM_MOVES];
+    uint32_t n_before, n_after;
+    int32_t sum; /* input added to what output 0 holds, -1: none */
     uint64_t sum_bytes;
 } prim;
 
@@ -30,9 +42,17 @@ static pare_status status_of(dnnl_status_t st) {
     return st == dnnl_success ? PARE_OK : st == dnnl_out_of_memory ? PARE_ENOMEM : PARE_EINTERNAL;
 }
 
+static void drop_move(prim_move *m) {
+    if (m->p) dnnl_primitive_destroy(m->p);
+    for (int i = 0; i < 2; i++)
+        if (m->args[i].memory) dnnl_memory_destroy(m->args[i].memory);
+}
+
 static void prim_destroy(cpu_kernel *k) {
     prim *p = k->impl;
     if (!p) return;
+    for (uint32_t i = 0; i < p->n_before; i++) drop_move(&p->before[i]);
+    for (uint32_t i = 0; i < p->n_after; i++) drop_move(&p->after[i]);
     for (uint32_t i = 0; i < p->n; i++)
         if (p->args[i].memory) dnnl_memory_destroy(p->args[i].memory);
     for (uint32_t i = 0; p->packs && i < k->n_in; i++) {
@@ -44,12 +64,30 @@ static void prim_destroy(cpu_kernel *k) {
     free(p);
 }
 
+static dnnl_status_t move(const cpu_device *dev, prim_move *m, void *from, void *to) {
+    dnnl_status_t st = dnnl_memory_set_data_handle(m->args[0].memory, from);
+    if (st == dnnl_success) st = dnnl_memory_set_data_handle(m->args[1].memory, to);
+    return st == dnnl_success ? dnnl_primitive_execute(m->p, dev->stream, 2, m->args) : st;
+}
+
+static void zero(void *ctx, uint64_t begin, uint64_t end) {
+    memset((unsigned char *)ctx + begin, 0, (size_t)(end - begin));
+}
+
 static pare_status prim_run(cpu_kernel *k, const void *const *in, void *const *out, void *scratch) {
     prim *p = k->impl;
     if (p->sum >= 0 && in[p->sum] != out[0]) memcpy(out[0], in[p->sum], (size_t)p->sum_bytes);
+    unsigned char *room = scratch;
+    for (uint32_t i = 0; i < p->n_before; i++) {
+        prim_move *m = &p->before[i];
+        unsigned char *from;
+        memcpy(&from, &in[m->operand], sizeof from);
+        dnnl_status_t st = move(k->dev, m, from + m->offset, room + m->scratch);
+        if (st != dnnl_success) return status_of(st);
+    }
     for (uint32_t i = 0; i < p->n; i++) {
         prim_arg *m = &p->more[i];
-        void *at = scratch;
+        void *at = room ? room + m->offset : NULL;
         if (m->from < 0) {
             at = out[-1 - m->from];
         } else if (m->from != FROM_SCRATCH) {
@@ -62,6 +100,12 @@ static pare_status prim_run(cpu_kernel *k, const void *const *in, void *const *o
         m->at = at;
     }
     dnnl_status_t st = dnnl_primitive_execute(p->p, k->dev->stream, (int)p->n, p->args);
+    for (uint32_t i = 0; st == dnnl_success && i < p->n_after; i++) {
+        prim_move *m = &p->after[i];
+        unsigned char *to = out[m->operand];
+        if (m->rest) cpu_team_run(k->dev->threads, m->rest, 65536, zero, to);
+        st = move(k->dev, m, room + m->scratch, to + m->offset);
+    }
     if (st == dnnl_success) st = dnnl_stream_wait(k->dev->stream);
     return status_of(st);
 }
@@ -94,7 +138,7 @@ static void fail(prim_build *b) {
 }
 
 static void add(prim_build *b, int arg, int32_t from, const dn_desc *desc) {
-    if (!b->k) return;
+    if (!b->k) return; /* else it has failed */
     prim *p = b->k->impl;
     dnnl_memory_t m = desc && p->n < PRIM_ARGS ? dn_memory(b->dev->engine, desc) : NULL;
     if (!m) {
@@ -102,7 +146,7 @@ static void add(prim_build *b, int arg, int32_t from, const dn_desc *desc) {
         return;
     }
     p->args[p->n] = (dnnl_exec_arg_t){arg, m};
-    p->more[p->n++] = (prim_arg){from, NULL};
+    p->more[p->n++] = (prim_arg){.from = from};
 }
 
 prim_build prim_new(cpu_device *dev, const pare_kernel_spec *s, dn_pd pd) {
@@ -178,6 +222,41 @@ void prim_sum(prim_build *b, uint32_t i, const dn_desc *dst) {
         pack_input(b, i, NULL, dst);
     else if (!cpu_layout_of(b->dev, dst, &b->k->in[i]))
         fail(b);
+}
+
+/* An argument in scratch memory, and the reorder between it and an operand. */
+static void add_move(prim_build *b, bool before, uint32_t operand, int arg, const dn_desc *desc, const dn_desc *view,
+                     uint64_t offset, uint64_t rest) {
+    if (!b->k) return;
+    prim *p = b->k->impl;
+    uint32_t *n = before ? &p->n_before : &p->n_after;
+    const dn_desc *from = before ? view : desc, *to = before ? desc : view;
+    uint64_t at = (b->k->scratch + 63) / 64 * 64;
+    add(b, arg, FROM_SCRATCH, desc);
+    dn_pd pd = b->k && *n < PRIM_MOVES && view ? dn_reorder(b->dev->engine, from, to, NULL) : NULL;
+    if (!pd) {
+        fail(b);
+        return;
+    }
+    prim_move *m = before ? &p->before[*n] : &p->after[*n];
+    ++*n;
+    p->more[p->n - 1].offset = at;
+    *m = (prim_move){.operand = operand, .offset = offset, .scratch = at, .rest = rest};
+    m->args[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, dn_memory(b->dev->engine, from)};
+    m->args[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, dn_memory(b->dev->engine, to)};
+    bool ok = dnnl_primitive_create(&m->p, pd) == dnnl_success && m->args[0].memory && m->args[1].memory;
+    dnnl_primitive_desc_destroy(pd);
+    b->k->scratch = at + dn_desc_bytes(desc);
+    if (!ok) fail(b);
+}
+
+void prim_repack(prim_build *b, uint32_t i, int arg, const dn_desc *desc, const dn_desc *view, uint64_t offset) {
+    add_move(b, true, i, arg, desc, view, offset, 0);
+}
+
+void prim_unpack(prim_build *b, uint32_t o, int arg, const dn_desc *desc, const dn_desc *view, uint64_t offset,
+                 uint64_t rest) {
+    add_move(b, false, o, arg, desc, view, offset, rest);
 }
 
 pare_status prim_done(prim_build *b, cpu_kernel **out) {

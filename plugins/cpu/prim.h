@@ -23,6 +23,12 @@ void prim_in(prim_build *b, uint32_t i, int arg, const dn_desc *desc, const dn_d
 void prim_out(prim_build *b, uint32_t o, int arg, const dn_desc *desc);
 /* The sum post-op: input i is copied to output 0 before it runs, where it doesn't lie there already. */
 void prim_sum(prim_build *b, uint32_t i, const dn_desc *dst);
+/* An argument that is brought from plain input i in every run, and one that is brought to plain output o: they lie in
+ * scratch memory as desc; view is how the operand's own elements lie, from byte `offset` on. rest: bytes of the output
+ * that are made 0 first, 0: none. */
+void prim_repack(prim_build *b, uint32_t i, int arg, const dn_desc *desc, const dn_desc *view, uint64_t offset);
+void prim_unpack(prim_build *b, uint32_t o, int arg, const dn_desc *desc, const dn_desc *view, uint64_t offset,
+                 uint64_t rest);
 pare_status prim_done(prim_build *b, cpu_kernel **out);
 
 /* How an operand comes: its own layout, else row-major. A scalar has one dim of 1. NULL: no memory. */

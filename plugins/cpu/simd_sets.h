@@ -2,6 +2,8 @@
 #ifndef PARE_CPU_SIMD_SETS_H
 #define PARE_CPU_SIMD_SETS_H
 
+#include <math.h>
+
 #define SIMD_BASE 0 /* one float at a time */
 #define SIMD_AVX2 1 /* with FMA */
 #define SIMD_AVX512 2

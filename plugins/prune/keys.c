@@ -78,6 +78,12 @@ void prune_source_random(prune_source *s, uint64_t seed, uint64_t stream) {
     s->key_bits = 64;
 }
 
+void prune_source_keys(prune_source *s, uint64_t *key, uint64_t count, uint32_t key_bits) {
+    prune_source_plain(s, PARE_DOUBLE, key, count, false);
+    s->key_bits = key_bits;
+    s->nan_above = UINT64_MAX >> 1;
+}
+
 static uint64_t bits_of(double x) {
     uint64_t u;
     memcpy(&u, &x, sizeof u);

@@ -48,6 +48,8 @@ void prune_source_quantized(prune_source *s, uint32_t dtype, void *data, uint64_
  * each line (ONNX's block_size), scale_dim of them. */
 void prune_source_axis(prune_source *s, uint64_t dim, uint64_t inner, uint64_t block, uint64_t scale_dim);
 void prune_source_random(prune_source *s, uint64_t seed, uint64_t stream);
+/* Keys that are made already, below 1 << key_bits: prune_zero makes a key 0, which is the least. */
+void prune_source_keys(prune_source *s, uint64_t *key, uint64_t count, uint32_t key_bits);
 
 /* Keys of elements first .. first + n - 1, n <= PRUNE_BLOCK. [any] */
 void prune_keys(const prune_source *s, uint64_t first, uint32_t n, uint64_t *key);

@@ -1,6 +1,7 @@
 /* prune/plan.c - see plan.h. */
 #include "plan.h"
 
+#include "erk.h"
 #include "keys.h"
 
 #include <stdio.h>
@@ -129,6 +130,8 @@ static pare_status plan_task(const finder *f, const pare_layer *layer, const pru
     t->count = info.count;
     t->n = rule ? rule->n : o->m ? o->n : 0;
     t->m = rule ? rule->m : o->m;
+    t->ruled = rule != NULL;
+    for (uint32_t d = 0; d < info.ndim; d++) t->dims += (double)info.dims[d];
     t->readable = prune_dtype_ok(info.dtype, layer->scale != 0);
     if (info.dtype == PARE_FLOAT8E8M0) {
         PARE_REPORT(f->host, PARE_ERROR, .code = "prune.dtype", .tensor = layer->name,
@@ -197,6 +200,27 @@ static pare_status plan_pool(const finder *f, prune_plan *plan) {
     return PARE_OK;
 }
 
+/* Layers without a row get their share by their form. */
+static pare_status plan_erk(const finder *f, prune_plan *plan) {
+    prune_erk_layer *layers = scratch(f->host, plan->n, sizeof *layers);
+    uint64_t n = 0;
+    if (!layers) return PARE_ENOMEM;
+    for (uint64_t i = 0; i < plan->n; i++)
+        if (!plan->tasks[i].ruled && plan->tasks[i].readable)
+            layers[n++] = (prune_erk_layer){.count = (double)plan->tasks[i].count, .dims = plan->tasks[i].dims};
+    prune_erk(layers, n, f->o->sparsity);
+    n = 0;
+    for (uint64_t i = 0; i < plan->n; i++) {
+        prune_task *t = &plan->tasks[i];
+        if (t->ruled || !t->readable) continue;
+        t->requested = layers[n++].sparsity;
+        t->how = PRUNE_SHARE;
+        t->gone = prune_count(t->requested, t->count);
+        if (!t->gone) leave(t, NULL);
+    }
+    return PARE_OK;
+}
+
 static void warn_plan(const finder *f, const prune_plan *plan) {
     uint64_t gone = plan->pool_gone;
     for (uint64_t i = 0; i < plan->n; i++) {
@@ -239,6 +263,7 @@ pare_status prune_plan_make(const pare_host *host, pare_model *model, const prun
         return PARE_EINVAL;
     }
     if ((st = plan_pool(&f, plan))) return st;
+    if (o->erk && (st = plan_erk(&f, plan))) return st;
     if (loud) warn_plan(&f, plan);
     return PARE_OK;
 }

@@ -25,9 +25,12 @@ typedef struct prune_task {
     uint32_t dtype, n, m;     /* N:M */
     uint64_t count;           /* weights */
     uint64_t channels, inner; /* N:M: the tensor is (…, channels, inner) */
+    double dims;              /* their sum */
+    bool ruled;               /* a row of `layers` decides */
     uint64_t gone;            /* weights to remove; PRUNE_POOL: 0, the pool's total counts */
     double requested;         /* as a share */
     uint64_t nonzero;         /* afterwards */
+    uint64_t regrown;         /* weights that grew in the place of others, over all changes */
     bool readable;            /* of a dtype that keys can be made of */
 } prune_task;
 

@@ -1,14 +1,17 @@
 /* prune/unstructured.c - the technique prune.unstructured: single weights become zero.
  *
- * Is: the order of the work, progress, and the report. Options are options.c, the decision about layers is plan.c, the
- * choice of weights is select.c and groups.c. Uses the SDK and the C library alone.
+ * Is: the order of the work, progress, and the report. With a `fit:` block the work is gradual.c. Options are
+ * options.c, the decision about layers is plan.c, the choice of weights is select.c and groups.c. Uses the SDK and the
+ * C library alone.
  */
 #include "unstructured.h"
 
+#include "gradual.h"
 #include "plan.h"
 #include "select.h"
 #include "source.h"
 
+#include <pare/fit.h>
 #include <pare/note.h>
 #include <pare/random.h>
 
@@ -26,9 +29,16 @@ typedef struct run {
 
 static pare_status create(const pare_host *host, const pare_arg *args, void **self) {
     prune_options *o;
-    const pare_status st = prune_options_new(host, args, &o);
+    pare_status st = prune_options_new(host, args, &o);
+    if (st) return st;
+    const pare_fit_api *fit = host->ext(host, PARE_FIT_V1);
+    st = prune_options_fit(host, args, fit && PARE_HAS(pare_fit_api, fit, has) && fit->has(host), o);
+    if (st) {
+        free(o);
+        return st;
+    }
     *self = o;
-    return st;
+    return PARE_OK;
 }
 
 static void destroy(void *self) { free(self); }
@@ -147,14 +157,14 @@ static void tell(const run *r) {
         "zeros leave the plain file at its size; gzip and the packed form shrink; dense kernels "
         "run no faster";
     const pare_note_api *note = r->host->ext(r->host, PARE_NOTE_V1);
-    uint64_t parameters = 0, nonzero = 0, layers = 0;
+    uint64_t parameters = 0, nonzero = 0, layers = 0, regrown = 0;
     for (uint64_t i = 0; i < r->plan.n; i++) {
         const prune_task *t = &r->plan.tasks[i];
         const double count = (double)t->count, left = (double)t->nonzero;
-        const char *keys[] = {"parameters", "nonzero"};
-        const double values[] = {count, left};
+        const char *keys[] = {"parameters", "nonzero", "regrown"};
+        const double values[] = {count, left, (double)t->regrown};
         const pare_layer_note row = {.size = sizeof row,
-                                     .n_extra = 2,
+                                     .n_extra = r->o->regrow ? 3 : 2,
                                      .name = t->layer.name,
                                      .requested = t->requested,
                                      .achieved = t->count ? (count - left) / count : 0,
@@ -163,6 +173,7 @@ static void tell(const run *r) {
         if (note) note->layer(r->host, &row);
         parameters += t->count;
         nonzero += t->nonzero;
+        regrown += t->regrown;
         layers += t->how != PRUNE_LEAVE;
     }
     const double sparsity = parameters ? (double)(parameters - nonzero) / (double)parameters : 0;
@@ -171,12 +182,36 @@ static void tell(const run *r) {
         note->number(r->host, "parameters", (double)parameters);
         note->number(r->host, "nonzero", (double)nonzero);
         note->text(r->host, "zeros", meaning);
+        if (r->o->regrow) note->number(r->host, "regrown", (double)regrown);
     }
     char text[200], all[32], zeros[32];
     (void)snprintf(text, sizeof text, "%s of %s weights are zero now (%.2f %%) in %llu layer%s",
                    grouped(parameters - nonzero, zeros), grouped(parameters, all), 100 * sparsity,
                    (unsigned long long)layers, layers == 1 ? "" : "s");
     PARE_REPORT(r->host, PARE_INFO, .code = "prune.done", .message = text, .hint = meaning);
+}
+
+/* The weights are as training left them: counts them, and says which zeros are to stay. */
+static pare_status look_after(run *r, prune_task *t) {
+    const bool written = t->how != PRUNE_LEAVE && (t->how != PRUNE_POOL || r->plan.pool_gone);
+    prune_borrow b;
+    if (!t->readable) {
+        t->nonzero = t->count;
+        return PARE_OK;
+    }
+    pare_status st = open_task(r, t, PARE_READ, false, &b);
+    if (st) return st;
+    t->nonzero = prune_nonzero(r->work, &b.source);
+    prune_borrow_close(&b);
+    if (!written && !r->o->bake) return PARE_OK;
+    return r->api.tensors->masked_set(r->host, r->model, t->layer.tensor, r->o->bake ? 0 : 1);
+}
+
+static pare_status apply_in_training(run *r) {
+    pare_status st = prune_gradual(r->host, r->model, r->o, &r->plan, r->work);
+    for (uint64_t i = 0; i < r->plan.n && !st; i++) st = look_after(r, &r->plan.tasks[i]);
+    if (!st) tell(r);
+    return st;
 }
 
 static pare_status apply(void *self, const pare_host *host, pare_model *model) {
@@ -187,6 +222,7 @@ static pare_status apply(void *self, const pare_host *host, pare_model *model) {
     r.work = host->scratch(host, sizeof *r.work);
     if (!r.work) return PARE_ENOMEM;
     r.work->host = host;
+    if (r.o->fit) return apply_in_training(&r);
     if (r.plan.pool_gone && (st = find_pool(&r, &pool))) return st;
     const double before = r.plan.pool_gone ? 0.5 : 0;
     for (uint64_t i = 0; i < r.plan.n; i++) {
@@ -200,9 +236,11 @@ static pare_status apply(void *self, const pare_host *host, pare_model *model) {
 
 const pare_technique prune_unstructured = {
     .size = sizeof(pare_technique),
+    .flags = PARE_TECHNIQUE_TRAINS,
     .id = "prune.unstructured",
     .version = "1.0.0",
-    .summary = "Makes single weights zero: the smallest by magnitude, or random ones, freely or N of M.",
+    .summary =
+        "Makes single weights zero, freely or N of M: at once, or, with a fit block, little by little in training.",
     .params = prune_params,
     .n_params = PRUNE_N_PARAMS,
     .param_stride = sizeof(pare_param),

@@ -14,9 +14,15 @@
 
 typedef struct pare_fit pare_fit; /* opaque: the host's */
 
+enum {
+    PARE_FIT_GRADIENTS = 1, /* hooks BEFORE_UPDATE will be set */
+    PARE_FIT_MASKS = 2,     /* mask_set will be called for tensors that are not masked yet */
+    PARE_FIT_STILL = 4 /* with GRADIENTS: nothing moves. Hooks look at batch after batch; close brings nothing home */
+};
+
 typedef struct pare_fit_request {
-    uint32_t size, flags;      /* 0 */
-    const char *loss;          /* a loss component's id; NULL: as `fit.loss` says, which is cross-entropy by default */
+    uint32_t size, flags;      /* PARE_FIT_GRADIENTS, PARE_FIT_MASKS */
+    const char *loss;          /* a loss component's id, "cross_entropy" or "mse"; NULL: as `fit.loss` says (cross-entropy) */
     const pare_arg *loss_args; /* of `loss`: one per its parameter; NULL with loss NULL */
 } pare_fit_request;
 
@@ -37,6 +43,14 @@ enum {
 /* *next: the step count at which the hook is wanted again (0: every time). A failure ends training. */
 typedef pare_status pare_fit_hook(void *ctx, const pare_host *, pare_fit *, const pare_fit_state *, uint64_t *next);
 
+/* What running statistics are taken anew from. */
+typedef struct pare_recalibrate_request {
+    uint32_t size, batch; /* 0: 128 */
+    const char *data;     /* a set's name; NULL: the step's own */
+    uint64_t samples;     /* at most so many; 0: all */
+    double momentum; /* the share of the old statistics that each batch leaves; below 0: the mean over all batches */
+} pare_recalibrate_request;
+
 typedef struct pare_fit_api {
     uint32_t size, reserved;
     /* PARE_EINVAL, reported: the step has no `fit:` block, no data, nothing to train. One fit at a time. */
@@ -48,7 +62,8 @@ typedef struct pare_fit_api {
     pare_status (*state)(const pare_host *, const pare_fit *, pare_fit_state *out);
 
     /* ---- inside hooks, and between open and close while nothing runs ---- */
-    /* Copies of what is on the device, plain float32, into room for all elements of a trained tensor. */
+    /* Copies of what is on the device, plain float32, into room for all elements of a trained tensor (PARE_ENOTFOUND:
+     * it is not trained). What is masked stays +0.0, whatever is set. */
     pare_status (*weights_get)(const pare_host *, pare_fit *, uint32_t tensor, float *out);
     pare_status (*weights_set)(const pare_host *, pare_fit *, uint32_t tensor, const float *in);
     /* The gradient of the batch, dense: masked elements have theirs too. In BEFORE_UPDATE alone. */
@@ -57,9 +72,17 @@ typedef struct pare_fit_api {
      * setting lets it grow from 0. A tensor without a mask has all bits set. */
     pare_status (*mask_get)(const pare_host *, pare_fit *, uint32_t tensor, uint8_t *bits);
     pare_status (*mask_set)(const pare_host *, pare_fit *, uint32_t tensor, const uint8_t *bits);
+    /* The best epoch (`keep: best`) is one since the last mask_set: weights under other masks are not brought home. */
 
     /* Brings the weights home into the view (after run failed: leaves the view as it was) and ends the fit. */
     pare_status (*close)(const pare_host *, pare_fit *);
+
+    /* ---- without a fit ---- */
+    /* The statistics of all BatchNormalization nodes anew, over a set that needs no labels: weights stay. *n: how many
+     * nodes there are (0: nothing was done). PARE_EINVAL, reported: no such set, or one that has no whole batch. */
+    pare_status (*recalibrate)(const pare_host *, pare_model *, const pare_recalibrate_request *, uint64_t *n);
+    /* 1: the step has a `fit:` block. In create and check as well; nothing is opened for it. */
+    uint32_t (*has)(const pare_host *);
 } pare_fit_api;
 
 #endif

@@ -22,7 +22,7 @@
     /* ---- forward in training mode ---- */                                                                           \
     /* y, and the statistics of this batch: mean and 1/sqrt(biased variance + epsilon), (C). running' = momentum *     \
      * running + (1 - momentum) * batch's, the variance unbiased (n / (n - 1)). epsilon, momentum: ONNX's, as          \
-     * BatchNormalization's. relu (int, 0): y = max(y, 0) on top. */                                                   \
+     * BatchNormalization's. relu (int, 0): y = max(y, 0) on top; high (float): then min(y, high), with relu alone. */ \
     X(BatchNormTrain, "x scale bias mean var", "y mean'=mean var'=var saved_mean saved_inv_std")                       \
     /* y = x * keep / (1 - ratio); keep is drawn by Philox from (seed, stream, step, element's number in plain order). \
      * step: int64 scalar, the same in forward and backward, where dx is this op applied to dy. ratio, seed, stream. */\
@@ -35,7 +35,8 @@
     X(MaxPoolGrad, "dy x", "dx")          /* to the first maximum of each window, in plain order, as PyTorch does */   \
     X(AveragePoolGrad, "dy x?", "dx")                                                                                  \
     X(GlobalAveragePoolGrad, "dy x?", "dx")                                                                            \
-    /* epsilon; relu (int, 0): y (the forward's) masks dy first: dy = y > 0 ? dy : 0; y absent without it. */          \
+    /* epsilon; relu (int, 0): y (the forward's) masks dy first: dy = y > 0 ? dy : 0; y absent without it. high: 0 too \
+     * where y is not below it. */                                                                                     \
     X(BatchNormGrad, "dy x scale saved_mean saved_inv_std y", "dx dscale dbias")                                       \
     X(LayerNormGrad, "dy x scale", "dx dscale dbias")     /* axis, epsilon: as LayerNormalization */                   \
     X(InstanceNormGrad, "dy x scale", "dx dscale dbias")  /* epsilon */                                                \
@@ -70,7 +71,7 @@
     X(ResizeGrad, "dy x? roi scales sizes", "dx")         /* the transpose of Resize, whose attributes it has */       \
     /* ---- what moves weights ---- */                                                                                 \
     X(Accumulate, "sum g", "sum'=sum")                    /* sum + g; first (int, 0): g alone */                       \
-    /* sqrt of the sum over all inputs of squares (NaN and Inf pass through), float32; sums in double. */              \
+    /* sqrt of the sum over all inputs of squares (NaN and Inf pass through), of their dtype; sums in double. */       \
     X(GlobalNorm, "g...", "norm")                                                                                      \
     /* One tensor's step. hyper: float64 (8) = lr, momentum or beta1, beta2, epsilon, weight_decay, clip_norm (0: off),\
      * step number from 1, scale of g (1 / micro-batches). norm: of all gradients as they come (before the scale), may \

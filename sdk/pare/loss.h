@@ -23,6 +23,8 @@ typedef struct pare_loss_io {
     const uint32_t *teachers; /* their logits, (N, K) float, in the order of the parameters that name them */
     uint64_t n_teachers;
     uint64_t classes; /* K */
+    uint32_t epoch;   /* a float scalar: epochs done before this batch, with their fraction; for what changes with time */
+    uint32_t reserved;
 } pare_loss_io;
 
 typedef struct pare_loss {

@@ -32,6 +32,7 @@ typedef struct pare_plugin {
     const char *id, *version, *vendor, *license; /* [static] */
     const pare_technique *const *techniques;     /* [static] NULL-terminated array of pointers; may be NULL */
     const pare_backend *const *backends;         /* [static] NULL-terminated array of pointers; may be NULL */
+    const pare_loss *const *losses;              /* [static] NULL-terminated array of pointers; may be NULL */
 } pare_plugin;
 
 /* [load] The only exported symbol. Does nothing but return [static] data. */

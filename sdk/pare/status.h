@@ -40,7 +40,8 @@
     X(PARE_ECANCELLED, -4, "cancelled")                                                                                \
     X(PARE_EIO, -5, "reading or writing failed")                                                                       \
     X(PARE_EINTERNAL, -6, "a bug in pare or in a plugin")                                                              \
-    X(PARE_ENOTFOUND, -7, "not found")
+    X(PARE_ENOTFOUND, -7, "not found")                                                                                 \
+    X(PARE_EDIVERGED, -8, "numbers ran away")
 
 typedef int32_t pare_status;
 enum {

@@ -5,8 +5,13 @@
 #include <pare/host.h>
 #include <pare/param.h>
 
+enum {
+    PARE_TECHNIQUE_TRAINS = 1,   /* its step may have a `fit:` block: it asks for pare.fit/1 */
+    PARE_TECHNIQUE_NEEDS_FIT = 2 /* and has to: without one there is nothing to do */
+};
+
 typedef struct pare_technique {
-    uint32_t size, flags;               /* flags: 0 */
+    uint32_t size, flags;               /* PARE_TECHNIQUE_* */
     const char *id, *version, *summary; /* [static] "prune.unstructured", "1.0.0", one sentence */
     const pare_param *params;           /* [static] walked by param_stride, not by sizeof */
     uint32_t n_params, param_stride;

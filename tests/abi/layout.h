@@ -88,6 +88,22 @@
         F(pare_kernel_info, in_place) F(pare_kernel_info, view) \
     S(pare_device_opts) F(pare_device_opts, size) F(pare_device_opts, index) F(pare_device_opts, threads) \
         F(pare_device_opts, reserved) F(pare_device_opts, memory) \
+    S(pare_loss_io) F(pare_loss_io, size) F(pare_loss_io, logits) F(pare_loss_io, labels) F(pare_loss_io, targets) \
+        F(pare_loss_io, teachers) F(pare_loss_io, n_teachers) F(pare_loss_io, classes) \
+        F(pare_loss_io, epoch) F(pare_loss_io, reserved) \
+    S(pare_loss) F(pare_loss, size) F(pare_loss, flags) F(pare_loss, id) F(pare_loss, version) F(pare_loss, summary) \
+        F(pare_loss, params) F(pare_loss, n_params) F(pare_loss, param_stride) F(pare_loss, create) \
+        F(pare_loss, build) F(pare_loss, destroy) \
+    S(pare_fit_request) F(pare_fit_request, size) F(pare_fit_request, flags) F(pare_fit_request, loss) \
+        F(pare_fit_request, loss_args) \
+    S(pare_recalibrate_request) F(pare_recalibrate_request, size) F(pare_recalibrate_request, batch) \
+        F(pare_recalibrate_request, data) F(pare_recalibrate_request, samples) F(pare_recalibrate_request, momentum) \
+    S(pare_fit_state) F(pare_fit_state, size) F(pare_fit_state, epoch) F(pare_fit_state, step) \
+        F(pare_fit_state, steps) F(pare_fit_state, steps_per_epoch) F(pare_fit_state, loss) F(pare_fit_state, lr) \
+    S(pare_fit_api) F(pare_fit_api, size) F(pare_fit_api, reserved) F(pare_fit_api, open) F(pare_fit_api, hook) \
+        F(pare_fit_api, run) F(pare_fit_api, state) F(pare_fit_api, weights_get) F(pare_fit_api, weights_set) \
+        F(pare_fit_api, gradient) F(pare_fit_api, mask_get) F(pare_fit_api, mask_set) F(pare_fit_api, close) \
+        F(pare_fit_api, recalibrate) F(pare_fit_api, has) \
     S(pare_backend) F(pare_backend, size) F(pare_backend, host_memory) F(pare_backend, id) F(pare_backend, version) \
         F(pare_backend, summary) F(pare_backend, count) F(pare_backend, open) F(pare_backend, close) \
         F(pare_backend, describe) F(pare_backend, alloc) F(pare_backend, free) F(pare_backend, copy) \
@@ -95,7 +111,7 @@
         F(pare_backend, kernel_free) F(pare_backend, pack) F(pare_backend, run) \
     S(pare_plugin) F(pare_plugin, size) F(pare_plugin, abi_major) F(pare_plugin, abi_minor) F(pare_plugin, id) \
         F(pare_plugin, version) F(pare_plugin, vendor) F(pare_plugin, license) F(pare_plugin, techniques) \
-        F(pare_plugin, backends)
+        F(pare_plugin, backends) F(pare_plugin, losses)
 /* clang-format on */
 
 #endif

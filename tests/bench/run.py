@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The bars, measured: prints one Markdown table. Ratios and medians, both sides in this one run.
 
-usage: run.py [--quick] [ROW ...]     rows: size packed roundtrip process gzip memory plugins fuzz first peak engine vit jpeg
+usage: run.py [--quick] [ROW ...]     rows: size packed roundtrip process gzip memory plugins fuzz first peak engine vit jpeg train train-memory distill
 env:   PARE_BUILD (a release build tree), PARE_ASAN (an ASan build tree, for fuzz), PARE_SOURCE
 Needs onnx, onnxruntime and torch (tests/bench/requirements.txt); `./bootstrap bench` sets all of it up.
 """
@@ -274,6 +274,14 @@ def bench_peak(tmp):
         row(f"{net}, batch 16: peak memory against ONNX Runtime",
             f"{a / 1e6:.0f} / {b / 1e6:.0f} MB = {a / b:.2f}x ({a / (b - base):.2f}x without the {base / 1e6:.0f} MB of "
             "Python and its imports)", f"<= {bar}x (goal 0.8x)" if bar else "(no bar)", not bar or a / b <= bar)
+        tuned = {"XDG_CACHE_HOME": str(tmp / "cache"), "PARE_TUNE": "on"}
+        os.environ.update(tuned)
+        peak_memory(pare)  # fills the cache
+        c = statistics.median(peak_memory(pare) for _ in range(3))
+        for name in tuned:
+            del os.environ[name]
+        row(f"{net}, batch 16: the same with PARE_TUNE=on and kernels chosen before", f"{c / 1e6:.0f} / {b / 1e6:.0f} MB = {c / b:.2f}x",
+            "(no bar)", True)
 
 
 def bench_process(tmp):
@@ -437,10 +445,62 @@ def bench_jpeg(tmp):
         a <= b and worst <= 1e-6)
 
 
+TRAIN = (("resnet18", 1, 28, "imagenet", None, 0.75, 0.6), ("resnet18", 3, 32, "cifar", None, 0.75, 0.6),
+         ("mobilenet_v2", 1, 28, "imagenet", None, 0.4, 0.2))
+DISTILL = (("mobilenet_v2", 1, 28, "imagenet", "resnet18", 0.75, 0.5),)
+train_results = {}
+
+
+def train_result(tmp, case):
+    """Both sides' numbers, measured once for the rows that tell of them."""
+    import train
+    if case not in train_results:
+        net, channels, size, stem, teacher = case[:5]
+        slow = stem == "cifar"
+        train_results[case] = train.measure(BUILD, tmp, net, channels, size, stem, teacher, steps=5 if slow else 20,
+                                            quick=QUICK)
+        print(f"  {case[:5]}: {json.dumps(train_results[case])}", file=sys.stderr)
+    return train_results[case]
+
+
+def train_text(case):
+    net, channels, size, stem, teacher = case[:5]
+    what = f"{net} ({stem} stem), batch 128 of {channels}x{size}x{size}"
+    return f"distillation step, teacher {teacher}, student {what}" if teacher else f"training step, {what}"
+
+
+def train_rows(tmp, cases):
+    for case in cases:
+        r = train_result(tmp, case)
+        ratio = r["ours_ms"] / r["peer_ms"]
+        row(train_text(case) + ", against PyTorch", f"{r['ours_ms']:.0f} / {r['peer_ms']:.0f} ms = {ratio:.2f}x (PyTorch: "
+            f"{r['setting']}; losses of 3 steps within {r['apart']:.0e})", f"<= {case[5]}x (goal {case[6]}x)",
+            ratio <= case[5] and r["apart"] < 1e-2)
+
+
+def bench_train(tmp):
+    """The training step: tests/bench/train.py says what is the same on both sides."""
+    train_rows(tmp, TRAIN)
+
+
+def bench_distill(tmp):
+    """The same with a teacher: its inference in float32, and a loss of its softened logits and the labels."""
+    train_rows(tmp, DISTILL)
+
+
+def bench_train_memory(tmp):
+    """Peak resident memory of the processes of both rows."""
+    for case in TRAIN + DISTILL:
+        r = train_result(tmp, case)
+        ratio = r["ours_mib"] / r["peer_mib"]
+        row(train_text(case) + ": peak memory", f"{r['ours_mib']:.0f} / {r['peer_mib']:.0f} MiB = {ratio:.2f}x",
+            "<= 0.8x (goal 0.5x)", ratio <= 0.8)
+
+
 ROWS = {"size": bench_size, "packed": bench_packed, "roundtrip": bench_roundtrip, "process": bench_process,
         "gzip": bench_gzip, "memory": bench_memory, "plugins": bench_plugins, "fuzz": bench_fuzz, "first": bench_first,
         "peak": bench_peak, "engine": bench_engine, "vit": bench_vit,
-        "jpeg": bench_jpeg}
+        "jpeg": bench_jpeg, "train": bench_train, "train-memory": bench_train_memory, "distill": bench_distill}
 
 
 def main():

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MOST = 6 };
+enum { MOST = 10 };
 
 /* An input: dims; or numbers that don't change. */
 typedef struct input {
@@ -23,6 +23,10 @@ typedef struct input {
     const int64_t *ints; /* constant int64 of dims[0] elements */
     double at;           /* a constant float scalar, where `scalar` */
     bool scalar, positive, frozen;
+    bool bools;    /* the constant's elements are bool */
+    bool point;    /* a variable without dims */
+    double plus;   /* is added to each number */
+    int zero_each; /* so many elements apart there is a 0 */
 } input;
 
 typedef struct attr {
@@ -56,6 +60,12 @@ typedef struct rule {
     .ints = (const int64_t[]) { __VA_ARGS__ }
 #define S(v)                                                                                                           \
     { .scalar = true, .at = (v) }
+#define U(...) /* above 1 */                                                                                           \
+    { .dims = {__VA_ARGS__}, .ndim = sizeof((int64_t[]){__VA_ARGS__}) / 8, .positive = true, .plus = 1 }
+#define Z(n_, ...) /* with zeros */                                                                                    \
+    { .dims = {__VA_ARGS__}, .ndim = sizeof((int64_t[]){__VA_ARGS__}) / 8, .zero_each = n_ }
+#define POINT                                                                                                          \
+    { .point = true }
 #define NO                                                                                                             \
     { .ndim = -1 }
 #define AI(n_, v)                                                                                                      \
@@ -162,6 +172,87 @@ static const rule rules[] = {
     {.op = "SoftmaxCrossEntropyLoss", .in = {D(3, 4), I(1, 3, 0)}},
     {.op = "SoftmaxCrossEntropyLoss", .in = {D(3, 4), I(1, 3, 0)}, .attrs = {AT("reduction", "sum"), AI("ignore_index", 3)}},
     {.op = "SoftCrossEntropy", .domain = "ai.pare.grad", .in = {D(3, 4), F(3, 4)}},
+    /* corners of the above */
+    {.op = "Acosh", .in = {U(3, 4)}}, {.op = "Ceil", .in = {D(3, 4)}}, {.op = "CastLike", .in = {D(3, 4), F(1)}},
+    {.op = "HardSigmoid", .in = {D(3, 4)}}, {.op = "LeakyRelu", .in = {D(3, 4)}},
+    {.op = "Where", .in = {{.dims = {3, 1}, .ndim = 2, IS(1, 0, 1), .bools = true}, D(3, 4), D(4)}},
+    {.op = "Where", .in = {{.dims = {2, 1, 4}, .ndim = 3, IS(1, 0, 1, 0, 0, 1, 1, 0), .bools = true}, D(3, 1), POINT}},
+    {.op = "Mod", .in = {D(3, 4), P(4)}, .attrs = {AI("fmod", 1)}}, {.op = "Mod", .in = {U(4), P(3, 4)}, .attrs = {AI("fmod", 1)}},
+    {.op = "Clip", .in = {D(3, 4), S(-0.5)}}, {.op = "Clip", .in = {D(3, 4)}},
+    {.op = "Clip", .in = {D(3, 4), {.point = true, .plus = -0.5}, {.point = true, .plus = 0.5}}},
+    {.op = "PRelu", .in = {D(2, 3, 2, 2), D(3, 1, 1)}}, {.op = "PRelu", .in = {D(2, 3), D(1)}}, {.op = "PRelu", .in = {D(2, 3), D(2, 3)}},
+    {.op = "Pow", .in = {D(3, 4), S(3)}}, {.op = "Pow", .in = {D(3, 4), {.dims = {1}, .ndim = 1, IS(2)}}},
+    {.op = "Pow", .in = {P(4), D(3, 1)}}, {.op = "Pow", .in = {D(3, 4), S(0)}}, {.op = "Max", .in = {D(3, 4)}},
+    {.op = "Min", .in = {D(4), D(3, 4), POINT}}, {.op = "Sum", .in = {D(3, 4)}}, {.op = "Mul", .in = {D(3, 4), POINT}},
+    {.op = "Sub", .in = {POINT, D(3, 4)}}, {.op = "Div", .in = {POINT, P(3, 4)}}, {.op = "Mean", .in = {D(4), D(3, 1), D(2, 1, 1)}},
+    {.op = "Gemm", .in = {D(3, 4), D(4, 2), POINT}, .attrs = {AF("beta", 0.5)}}, {.op = "Gemm", .in = {D(3, 4), D(4, 2), D(1)}},
+    {.op = "Gemm", .in = {D(3, 4), D(4, 2), D(3, 2)}, .attrs = {AF("alpha", 2)}},
+    {.op = "Concat", .in = {D(1), D(2), D(1), D(2), D(1), D(1), D(1), D(1), D(3)}, .attrs = {AI("axis", 0)}},
+    {.op = "Concat", .in = {D(2, 1), D(2, 2), D(2, 1), D(2, 1), D(2, 1), D(2, 1), D(2, 1), D(2, 1), D(2, 1), D(2, 1)}, .attrs = {AI("axis", -1)}},
+    {.op = "Split", .in = {D(5, 2)}, .attrs = {AI("num_outputs", 2)}, .n_out = 2},
+    {.op = "Split", .in = {D(2, 6)}, .attrs = {AI("num_outputs", 3), AI("axis", -1)}, .n_out = 3},
+    {.op = "Squeeze", .in = {D(1, 2, 1, 3)}}, {.op = "Flatten", .in = {D(2, 3, 2)}, .attrs = {AI("axis", 2)}},
+    {.op = "Reshape", .in = {D(2, 6), I(0, 3, 2)}}, {.op = "Expand", .in = {D(1), I(2, 3)}}, {.op = "Expand", .in = {POINT, I(2, 3)}},
+    {.op = "Slice", .in = {D(4, 6), I(-2), I(100), I(-1)}}, {.op = "Slice", .in = {D(5, 3), I(-1), I(-100), I(0), I(-1)}},
+    {.op = "Slice", .in = {D(5, 3), I(3), I(0), I(0), I(-2)}},
+    {.op = "Gather", .in = {D(3, 4), {.dims = {0}, .ndim = 0, IS(2)}}, .attrs = {AI("axis", -1)}},
+    {.op = "Gather", .in = {D(3, 2, 2), {.dims = {2, 2}, .ndim = 2, IS(1, 0, -1, 1)}}, .attrs = {AI("axis", 1)}},
+    {.op = "GatherElements", .in = {D(3, 4), {.dims = {3, 2}, .ndim = 2, IS(1, -1, 1, 1, 3, 0)}}, .attrs = {AI("axis", -1)}},
+    {.op = "GatherND", .in = {D(2, 3, 2), {.dims = {2, 1}, .ndim = 2, IS(2, 0)}}, .attrs = {AI("batch_dims", 1)}},
+    {.op = "ScatterElements", .in = {D(3, 2), {.dims = {2, 2}, .ndim = 2, IS(1, 2, 1, 0)}, D(2, 2)}, .attrs = {AI("axis", 0), AT("reduction", "add")}},
+    {.op = "ScatterElements", .in = {D(2, 3), {.dims = {2, 1}, .ndim = 2, IS(-1, 0)}, D(2, 1)}, .attrs = {AI("axis", -1)}},
+    {.op = "ScatterND", .in = {D(4, 2), {.dims = {3, 1}, .ndim = 2, IS(1, 3, 1)}, D(3, 2)}, .attrs = {AT("reduction", "add")}},
+    {.op = "Tile", .in = {D(2, 1, 3), I(1, 3, 2)}}, {.op = "Pad", .in = {D(2, 3, 2), I(1, 2), NO, I(-2)}},
+    {.op = "Pad", .in = {D(2, 3), I(0, 1, 1, 0), S(7)}},
+    {.op = "Resize", .in = {D(1, 2, 3, 3), NO, NO, I(1, 2, 5, 7)}, .attrs = {AT("mode", "linear"), AT("coordinate_transformation_mode", "align_corners")}},
+    {.op = "Resize", .in = {D(1, 2, 3, 3), NO, NO, I(1, 2, 6, 6)}, .attrs = {AT("mode", "nearest"), AT("coordinate_transformation_mode", "asymmetric"), AT("nearest_mode", "floor")}},
+    {.op = "Resize", .in = {D(1, 1, 4), NO, NO, I(1, 1, 7)}, .attrs = {AT("mode", "linear"), AT("coordinate_transformation_mode", "pytorch_half_pixel")}},
+    {.op = "Resize", .in = {D(3, 4), NO, NO, I(5, 3)}, .attrs = {AT("mode", "cubic"), AF("cubic_coeff_a", -0.5), AI("exclude_outside", 1)}},
+    {.op = "CumSum", .in = {D(3, 4), {.dims = {0}, .ndim = 0, IS(0)}}, .attrs = {AI("reverse", 1)}},
+    {.op = "CumSum", .in = {D(2, 3), {.dims = {0}, .ndim = 0, IS(-1)}}, .attrs = {AI("reverse", 1), AI("exclusive", 1)}},
+    {.op = "Trilu", .in = {D(2, 3, 4), {.dims = {0}, .ndim = 0, IS(-1)}}, .attrs = {AI("upper", 0)}},
+    {.op = "TopK", .in = {D(4, 3), I(2)}, .attrs = {AI("axis", 0), AI("largest", 0)}, .n_out = 2},
+    {.op = "ReduceProd", .in = {Z(4, 3, 5), I(1)}}, {.op = "ReduceProd", .in = {Z(3, 2, 5), I(1)}, .attrs = {AI("keepdims", 0)}},
+    {.op = "ReduceProd", .in = {D(2, 3)}}, {.op = "ReduceSum", .in = {D(2, 3)}, .attrs = {AI("noop_with_empty_axes", 1), AI("keepdims", 0)}},
+    {.op = "ReduceMean", .in = {D(2, 3)}, .attrs = {AI("keepdims", 0)}}, {.op = "ReduceMean", .in = {D(2, 3, 2), I(-1, 0)}},
+    {.op = "ReduceMax", .in = {D(2, 3, 2), I(-1, 0)}, .attrs = {AI("keepdims", 0)}}, {.op = "ReduceMin", .in = {D(2, 3)}},
+    {.op = "ReduceL2", .in = {D(2, 3)}, .attrs = {AI("keepdims", 0)}}, {.op = "ReduceL1", .in = {D(2, 3), I(0)}, .attrs = {AI("keepdims", 0)}},
+    {.op = "ReduceSumSquare", .in = {D(2, 3, 2), I(0, -1)}, .attrs = {AI("keepdims", 0)}}, {.op = "ReduceLogSum", .in = {P(2, 3)}, .attrs = {AI("keepdims", 0)}},
+    {.op = "ReduceLogSumExp", .in = {D(2, 3)}},
+    {.op = "MatMul", .in = {D(2, 1, 3, 4), D(3, 4, 2)}}, {.op = "MatMul", .in = {D(2, 3, 4), D(4)}}, {.op = "MatMul", .in = {D(4), D(2, 4, 3)}},
+    {.op = "MatMul", .in = {D(3, 4), D(2, 4, 2)}}, {.op = "MatMul", .in = {D(1, 3, 4), D(2, 4, 2)}},
+    {.op = "Einsum", .in = {D(2, 3), D(3, 4), D(4, 2)}, .attrs = {AT("equation", "ij,jk,kl->il")}},
+    {.op = "Einsum", .in = {D(2, 3)}, .attrs = {AT("equation", "ij->ji")}}, {.op = "Einsum", .in = {D(3), D(4)}, .attrs = {AT("equation", "i,j -> ij")}},
+    {.op = "Conv", .in = {D(1, 2, 6, 5), D(2, 2, 3, 2), D(2)}, .attrs = {AT("auto_pad", "SAME_LOWER"), AL("strides", 2, 2)}},
+    {.op = "Conv", .in = {D(1, 2, 6, 5), D(2, 2, 3, 2)}, .attrs = {AT("auto_pad", "VALID"), AL("strides", 2, 1)}},
+    {.op = "Conv", .in = {D(1, 2, 8), D(2, 1, 3), D(2)}, .attrs = {AI("group", 2), AL("dilations", 2), AL("strides", 3), AL("pads", 2, 1)}},
+    {.op = "Conv", .in = {F(2, 2, 4, 4), F(3, 2, 3, 3), D(3)}},
+    {.op = "ConvTranspose", .in = {D(2, 2, 4), D(2, 3, 3), D(3)}, .attrs = {AL("strides", 2), AL("pads", 1, 0), AL("dilations", 2)}},
+    {.op = "ConvTranspose", .in = {D(1, 2, 2, 2, 2), D(2, 1, 2, 2, 2), D(1)}, .attrs = {AL("strides", 2, 1, 1)}},
+    {.op = "ConvTranspose", .in = {D(1, 4, 3, 2), D(4, 2, 2, 3), D(4)}, .attrs = {AI("group", 2), AL("strides", 3, 2), AL("output_padding", 2, 1)}},
+    {.op = "ConvTranspose", .in = {F(1, 2, 3, 3), F(2, 2, 2, 2), D(2)}},
+    {.op = "MaxPool", .in = {D(1, 2, 6, 5)}, .attrs = {AL("kernel_shape", 3, 2), AL("strides", 2, 2), AI("ceil_mode", 1)}},
+    {.op = "MaxPool", .in = {D(1, 1, 7, 7)}, .attrs = {AL("kernel_shape", 2, 3), AL("dilations", 3, 2), AL("pads", 1, 1, 1, 1)}},
+    {.op = "MaxPool", .in = {D(2, 2, 7)}, .attrs = {AL("kernel_shape", 3), AL("strides", 2), AT("auto_pad", "SAME_UPPER")}},
+    {.op = "MaxPool", .in = {D(1, 1, 4, 3, 4)}, .attrs = {AL("kernel_shape", 2, 2, 2), AL("strides", 2, 1, 2)}},
+    {.op = "MaxPool", .in = {D(1, 1, 5, 5)}, .attrs = {AL("kernel_shape", 2, 2)}, .n_out = 2},
+    {.op = "AveragePool", .in = {D(1, 2, 6, 5)}, .attrs = {AL("kernel_shape", 3, 2), AL("strides", 2, 2), AI("ceil_mode", 1)}},
+    {.op = "AveragePool", .in = {D(1, 1, 6, 6)}, .attrs = {AL("kernel_shape", 3, 3), AL("strides", 2, 2), AL("pads", 1, 1, 1, 1), AI("ceil_mode", 1), AI("count_include_pad", 1)}},
+    {.op = "AveragePool", .in = {D(1, 1, 7, 6)}, .attrs = {AL("kernel_shape", 2, 2), AL("dilations", 2, 3)}},
+    {.op = "AveragePool", .in = {D(2, 2, 7)}, .attrs = {AL("kernel_shape", 3), AT("auto_pad", "SAME_LOWER")}},
+    {.op = "AveragePool", .in = {D(1, 1, 3, 4, 3)}, .attrs = {AL("kernel_shape", 2, 2, 2)}},
+    {.op = "GlobalAveragePool", .in = {D(2, 3, 4)}}, {.op = "GlobalMaxPool", .in = {D(2, 3, 4)}},
+    {.op = "BatchNormalization", .in = {D(4, 3), P(3), D(3), F(3), F(3)}}, {.op = "BatchNormalization", .in = {D(2, 2, 3), P(2), D(2), F(2), F(2)}, .attrs = {AF("epsilon", 0.5)}},
+    {.op = "BatchNormTrain", .domain = "ai.pare.grad", .in = {D(2, 3, 4), P(3), D(3), F(3), F(3)}, .attrs = {AF("epsilon", 0.25), AF("momentum", 0.5)}, .n_out = 5},
+    {.op = "LayerNormalization", .in = {D(2, 3, 4), P(1)}}, {.op = "LayerNormalization", .in = {D(2, 3, 4), P(1), D(4)}},
+    {.op = "LayerNormalization", .in = {D(2, 3, 4), P(3, 1), D(1, 4)}, .attrs = {AI("axis", 1)}},
+    {.op = "LayerNormalization", .in = {D(2, 3, 4), P(4), D(3, 4)}, .attrs = {AI("axis", -2), AF("epsilon", 0.1)}},
+    {.op = "LayerNormalization", .in = {D(2, 3, 4), P(2, 3, 4), D(2, 3, 4)}, .attrs = {AI("axis", 0)}},
+    {.op = "InstanceNormalization", .in = {D(2, 3, 4), P(3), D(3)}, .attrs = {AF("epsilon", 0.1)}},
+    {.op = "LRN", .in = {D(1, 6, 2)}, .attrs = {AI("size", 4), AF("alpha", 0.5), AF("beta", 0.5), AF("bias", 2)}},
+    {.op = "Softmax", .in = {D(3, 4)}, .attrs = {AI("axis", 0)}}, {.op = "LogSoftmax", .in = {D(2, 3, 2)}, .attrs = {AI("axis", 0)}},
+    {.op = "LogSoftmax", .in = {D(2, 3, 2)}, .attrs = {AI("axis", -2)}},
+    {.op = "SoftmaxCrossEntropyLoss", .in = {D(2, 3, 2), {.dims = {2, 2}, .ndim = 2, IS(1, 2, 0, 2)}}, .attrs = {AI("ignore_index", 0)}},
     {.op = "DropoutTrain", .domain = "ai.pare.grad", .in = {D(3, 4), {.dims = {0}, .ndim = 0, IS(5)}}, .attrs = {AF("ratio", 0.5), AI("seed", 3)}},
 };
 /* clang-format on */
@@ -211,11 +302,15 @@ static void make(net *t, const rule *r) {
     pare_model_opset_set(t->m, "ai.pare.grad", 1);
     for (int i = 0; i < MOST; i++) {
         const input *x = &r->in[i];
-        bool given = x->ndim > 0 || x->ints || x->scalar;
+        bool given = x->ndim > 0 || x->ints || x->scalar || x->point;
         if (x->ndim < 0 || !given) continue;
         n_in = (uint32_t)i + 1;
         snprintf(name, sizeof name, "x%d", i);
-        if (x->ints) {
+        if (x->bools) {
+            unsigned char bytes[64];
+            for (uint64_t k = 0; k < size_of(x); k++) bytes[k] = (unsigned char)x->ints[k];
+            net_tensor(t->m, name, PARE_BOOL, (size_t)x->ndim, x->dims, bytes);
+        } else if (x->ints) {
             net_tensor(t->m, name, PARE_INT64, (size_t)x->ndim, x->dims, x->ints);
         } else if (x->scalar) {
             net_tensor(t->m, name, PARE_DOUBLE, 0, NULL, &x->at);
@@ -224,7 +319,10 @@ static void make(net *t, const rule *r) {
             for (int k = 0; k < x->ndim; k++) dims[k] = (pare_dim){.value = x->dims[k]};
             t->in[t->n] = pare_array_new(PARE_DOUBLE, (size_t)x->ndim, x->dims);
             double *to = pare_array_data_mut(t->in[t->n]);
-            for (uint64_t k = 0; k < size_of(x); k++) to[k] = number_at(k, (uint64_t)i, x->positive);
+            for (uint64_t k = 0; k < size_of(x); k++) {
+                to[k] = number_at(k, (uint64_t)i, x->positive) + x->plus;
+                if (x->zero_each && k % (uint64_t)x->zero_each == 0) to[k] = 0;
+            }
             net_input(t->m, name, PARE_DOUBLE, x->ndim, dims);
             t->wrt[t->n] = x->frozen ? 0 : net_value(t->m, name);
             t->from[t->n++] = i;
@@ -334,10 +432,207 @@ static void every_rule_far_away(void **state) {
     for (size_t i = 0; i < N_RULES; i++) check(&rules[i], NET_FAR);
 }
 
+/* ---- the table ---- */
+
+/* The engine's list of ops, those that can be differentiated. Upsample is lowered to Resize before. */
+static void every_differentiable_op_has_a_rule(void **state) {
+    (void)state;
+    static const char *const ops[] = {
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "MatMul",
+        "BatchNormalization",
+        "Relu",
+        "LayerNormalization",
+        "LeakyRelu",
+        "PRelu",
+        "InstanceNormalization",
+        "Elu",
+        "GroupNormalization",
+        "Selu",
+        "Clip",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Tanh",
+        "Erf",
+        "Gelu",
+        "Softplus",
+        "Mish",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Pow",
+        "Sqrt",
+        "Exp",
+        "Log",
+        "Neg",
+        "Abs",
+        "Reciprocal",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Sign",
+        "Min",
+        "Max",
+        "Mean",
+        "Sum",
+        "Where",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "ReduceMean",
+        "ReduceSum",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceL1",
+        "ReduceL2",
+        "Softmax",
+        "LogSoftmax",
+        "Flatten",
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Concat",
+        "Split",
+        "Slice",
+        "Gather",
+        "Expand",
+        "Tile",
+        "Pad",
+        "Resize",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "Cast",
+        "Identity",
+        "Dropout",
+        "LRN",
+        "TopK",
+        "Einsum",
+        "CumSum",
+        "GatherElements",
+        "GatherND",
+        "ScatterND",
+        "Trilu",
+        "Mod",
+        "Sin",
+        "Cos",
+        "ScatterElements",
+        "Softsign",
+        "Celu",
+        "Shrink",
+        "ThresholdedRelu",
+        "SoftmaxCrossEntropyLoss",
+    };
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        bool tested = false;
+        for (size_t k = 0; k < N_RULES && !tested; k++) tested = strcmp(rules[k].op, ops[i]) == 0;
+        if (!pare_grad_has("", ops[i])) fail_msg("%s has no gradient", ops[i]);
+        if (!tested) fail_msg("%s has no case above", ops[i]);
+    }
+}
+
+static pare_status gradient_of(pare_model *m, const char *by, pare_diags *d, uint32_t *grad) {
+    uint32_t wrt = net_value(m, by);
+    uint32_t loss = pare_model_node(m, net1(m, "ReduceSum", "loss", "y"))->out[0];
+    pare_attr_set_int(m, pare_model_value(m, loss)->producer, "keepdims", 0);
+    return pare_grad_build(m, loss, &wrt, 1, d, grad);
+}
+
+/* What a rule does not cover is refused by name; nothing is lost in silence. */
+static void what_has_no_gradient_is_refused(void **state) {
+    (void)state;
+    static const pare_dim dims[] = {{2, NULL}, {4, NULL}};
+    static const int64_t four[] = {4}, pads[] = {0, 1, 0, 1};
+    for (int k = 0; k < 5; k++) {
+        pare_model *m = net_new(21);
+        pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
+        const char *word = "", *outs[] = {"z", "mean"};
+        uint32_t grad;
+        net_input(m, "x", PARE_FLOAT, 2, dims);
+        net_floats(m, "w", 1, four, 1);
+        net_tensor(m, "pads", PARE_INT64, 1, four, pads);
+        if (k == 0) { /* a second output that takes part */
+            uint32_t in[] = {net_value(m, "x"), net_value(m, "w")};
+            pare_node_add(m, PARE_MAIN_GRAPH, 0, "LayerNormalization", "", "z", in, 2, outs, 2);
+            net2(m, "Mul", "y", "z", "mean");
+            word = "output 1";
+        } else if (k == 1) {
+            pare_attr_set_string(m, net2(m, "Pad", "y", "x", "pads"), "mode", "reflect", 7);
+            word = "constant";
+        } else if (k == 2) { /* an op without a rule */
+            net1(m, "Det", "y", "x");
+            pare_value_type_set(m, net_value(m, "y"), PARE_FLOAT, 2, dims);
+            word = "Det";
+        } else if (k == 3) { /* an input that a rule does not know */
+            uint32_t in[] = {net_value(m, "w"), net_value(m, "pads"), 0};
+            net_tensor(m, "axis", PARE_INT64, 0, NULL, &(int64_t){0});
+            in[2] = pare_model_node(m, net2(m, "Gather", "one", "x", "axis"))->out[0];
+            net1(m, "ReduceSum", "point", "one");
+            in[2] = net_value(m, "point");
+            const char *y = "y";
+            int64_t two[] = {1, 1};
+            net_tensor(m, "two", PARE_INT64, 1, (int64_t[]){2}, two);
+            in[1] = net_value(m, "two");
+            pare_node_add(m, PARE_MAIN_GRAPH, 0, "Pad", "", "y", in, 3, &y, 1);
+            word = "input 2";
+        } else { /* what is not reached is no error: there is no gradient */
+            net1(m, "Relu", "y", "w");
+        }
+        pare_status st = gradient_of(m, "x", d, &grad);
+        if (k == 4) {
+            assert_int_equal(st, PARE_OK);
+            assert_int_equal(grad, 0);
+        } else {
+            assert_int_equal(st, PARE_EUNSUPPORTED);
+            if (!strstr(pare_diags_get(d, 0)->message, word))
+                fail_msg("\"%s\" does not say \"%s\"", pare_diags_get(d, 0)->message, word);
+        }
+        pare_diags_free(d);
+        pare_model_free(m);
+    }
+}
+
+static bool makes(const pare_model *m, const char *op) {
+    for (size_t i = 0; i < m->nodes.len; i++)
+        if (m->nodes.data[i] && strcmp(m->nodes.data[i]->op_type, op) == 0) return true;
+    return false;
+}
+
+/* Frozen tensors cost nothing: of a convolution's three gradients only those asked for are made. */
+static void only_what_is_asked_for_is_made(void **state) {
+    (void)state;
+    static const pare_dim dims[] = {{2, NULL}, {2, NULL}, {5, NULL}, {5, NULL}};
+    static const int64_t w[] = {3, 2, 3, 3}, b[] = {3};
+    static const char *const by[] = {"x", "w", "b"};
+    for (int k = 0; k < 3; k++) {
+        pare_model *m = net_new(21);
+        uint32_t grad;
+        net_input(m, "x", PARE_FLOAT, 4, dims);
+        net_floats(m, "w", 4, w, 1);
+        net_floats(m, "b", 1, b, 2);
+        net_node(m, "Conv", "c", 3, "x", "w", "b");
+        net1(m, "Relu", "y", "c");
+        assert_int_equal(gradient_of(m, by[k], NULL, &grad), PARE_OK);
+        assert_true(grad != 0);
+        assert_int_equal(makes(m, "ConvGradInput"), k == 0);
+        assert_int_equal(makes(m, "ConvGradWeight"), k == 1);
+        pare_model_free(m);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_rule),
         cmocka_unit_test(every_rule_far_away),
+        cmocka_unit_test(every_differentiable_op_has_a_rule),
+        cmocka_unit_test(what_has_no_gradient_is_refused),
+        cmocka_unit_test(only_what_is_asked_for_is_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

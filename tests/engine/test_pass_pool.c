@@ -38,7 +38,27 @@ static void means(void **state) {
     }
 }
 
+/* An image of one place is its own mean; one of more is not, nor where the mean is what is asked for. */
+static void one_place(void **state) {
+    (void)state;
+    for (int64_t size = 1; size < 3; size++)
+        for (int output = 0; output < 2; output++) {
+            const pare_dim dims[] = {{2, NULL}, {3, NULL}, {size, NULL}, {1, NULL}};
+            const int64_t x[] = {2, 3, size, 1};
+            uint64_t changed;
+            pare_model *m = net_new(21);
+            net_input(m, "x", PARE_FLOAT, 4, dims);
+            net1(m, "Relu", "r", "x");
+            net1(m, "GlobalAveragePool", "g", "r");
+            if (!output) net1(m, "Flatten", "f", "g");
+            net_output(m, output ? "g" : "f");
+            assert_int_equal(pass_leaves(m, pare_pass_pool, "GlobalAveragePool", &changed), size > 1 || output);
+            pass_keeps(m, net_filled(4, x, 3), 1e-6);
+            pare_model_free(m);
+        }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(means)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(means), cmocka_unit_test(one_place)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,10 +34,26 @@ GOOD = {
                                                                  "layers": [{"match": "fc.*", "sparsity": 0.5}]}}],
     "report": {"metrics": ["size", "gzip"]}, "output": {"dir": "runs/x", "pack": "auto"},
 }
+TRAINS = {
+    "version": 1, "name": "x", "models": GOOD["models"],
+    "data": {"train": {"random": 256, "classes": 10}, "val": {"random": 32, "classes": 10}},
+    "steps": [
+        {"id": "a", "use": "train.supervised", "fit": {}},
+        {"id": "b", "use": "train.supervised", "fit": {
+            "epochs": 2, "steps": 9, "batch": 64, "micro_batch": 16, "drop_last": False, "optimizer": "adamw", "lr": 1e-3,
+            "betas": [0.9, 0.99], "epsilon": 1e-8, "weight_decay": 0, "decay": "all", "clip_norm": 1, "ema": 0.99,
+            "label_smoothing": 0.1, "freeze": "conv1.weight", "train": ["fc.*", "conv1.weight"], "freeze_batchnorm": True,
+            "layers": [{"match": "fc.*", "lr": 2, "decay": 0}], "schedule": {"kind": "poly", "power": 2, "warmup": 3},
+            "augment": {"flip": 0.5, "crop": 2, "resized_crop": [0.5, 1], "cutout": 3, "mixup": 0.1}, "data": "train",
+            "validate": "val", "keep": "best", "early_stop": 2, "logits": "logits",
+            "loss": [{"use": "distill.hinton", "with": {"teacher": "a"}, "weight": 0.5}, "cross_entropy", {"use": "mse"}]}},
+        {"id": "c", "use": "train.supervised", "fit": {"schedule": "constant", "loss": "mse", "cache_logits": "off"}},
+        {"id": "d", "use": "distill.hinton", "with": {"teacher": "a"}, "fit": {"momentum": 0}}],
+}
 
 
-def changed(path, value):
-    doc = copy.deepcopy(GOOD)
+def changed(good, path, value):
+    doc = copy.deepcopy(good)
     at = doc
     for k in path[:-1]:
         at = at[k]
@@ -60,6 +76,18 @@ BAD = [
     (("report", "metrics"), ["sise"]), (("output", "pack"), "maybe"), (("output", "gzipped"), "on"),
 ]
 
+FIT = STEP + ("fit",)
+BAD_FITS = [
+    (FIT, None), (FIT, 3), (FIT + ("epoch",), 2), (FIT + ("epochs",), 0), (FIT + ("epochs",), "two"), (FIT + ("batch",), 0),
+    (FIT + ("lr",), 0), (FIT + ("lr",), -0.1), (FIT + ("optimizer",), "lion"), (FIT + ("momentum",), 1),
+    (FIT + ("drop_last",), 1), (FIT + ("schedule",), "cosin"), (FIT + ("schedule",), {"kind": "cosine", "wormup": 1}),
+    (FIT + ("augment",), {"flip": 2}), (FIT + ("augment",), {"spin": 1}), (FIT + ("keep",), "worst"), (FIT + ("loss",), []),
+    (FIT + ("loss",), {"with": {}}), (FIT + ("loss",), {"use": "distill.hintn", "with": {"teacher": "net"}}),
+    (FIT + ("loss",), {"use": "distill.hinton"}), (FIT + ("loss",), {"use": "mse", "weight": 0}),
+    (FIT + ("loss",), {"use": "distill.hinton", "with": {"teacher": "net", "temprature": 2}}),
+    (FIT + ("layers",), [{"match": "fc.*", "rl": 1}]), (FIT + ("label_smoothing",), 1), (FIT + ("early_stop",), 0),
+]
+
 with tempfile.TemporaryDirectory() as tmp:
     def checks(doc, name):
         path = Path(tmp) / f"{name}.yaml"
@@ -68,8 +96,11 @@ with tempfile.TemporaryDirectory() as tmp:
 
     expect(validator.is_valid(GOOD), f"the good file by schema: {[e.message for e in validator.iter_errors(GOOD)]}")
     expect(checks(GOOD, "good") == 0, "the good file by check")
-    for i, (path, value) in enumerate(BAD):
-        doc = changed(path, value)
+    expect(validator.is_valid(TRAINS), f"the one that trains: {[e.message for e in validator.iter_errors(TRAINS)][:1]}")
+    expect(checks(TRAINS, "trains") == 0, "the one that trains, by check")
+    bad = [(GOOD, *b) for b in BAD] + [(TRAINS, *b) for b in BAD_FITS] + [(GOOD, STEP + ("fit",), {"epochs": 1, "lrr": 1})]
+    for i, (good, path, value) in enumerate(bad):
+        doc = changed(good, path, value)
         expect(not validator.is_valid(doc), f"schema accepts {path} = {value}")
         expect(checks(doc, f"bad{i}") == 2, f"check accepts {path} = {value}")
 

@@ -1,5 +1,6 @@
-/* tests/pipeline/techniques.h - two techniques that exist as tables alone: prune.unstructured's parameters as the real
- * one has them (as far as tests/pipelines names them), and test.needs with what that one doesn't use. */
+/* tests/pipeline/techniques.h - techniques and a loss that exist as tables alone: prune.unstructured's parameters as
+ * the real one has them (as far as tests/pipelines names them), test.needs with what that one doesn't use, test.train
+ * that trains, and the loss test.distill. */
 #ifndef PARE_TESTS_TECHNIQUES_H
 #define PARE_TESTS_TECHNIQUES_H
 
@@ -50,18 +51,48 @@ static const pare_technique test_technique[] = {
      .params = test_needs,
      .n_params = 2,
      .param_stride = sizeof(pare_param)},
+    {.size = sizeof(pare_technique),
+     .flags = PARE_TECHNIQUE_TRAINS | PARE_TECHNIQUE_NEEDS_FIT,
+     .id = "test.train",
+     .version = "1",
+     .summary = "Trains."},
 };
+enum { TEST_TECHNIQUES = sizeof test_technique / sizeof *test_technique };
+
+static const pare_param test_distill[] = {
+    TEST_ROW(.name = "teacher", .type = PARE_PARAM_MODEL, .flags = PARE_PARAM_LIST),
+    TEST_ROW(.name = "temperature", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_EXCL_MIN, .max = 100, .dflt = "4.0"),
+};
+
+static const pare_loss test_loss = {.size = sizeof(pare_loss),
+                                    .flags = PARE_LOSS_TEACHER,
+                                    .id = "test.distill",
+                                    .version = "1",
+                                    .summary = "Learns.",
+                                    .params = test_distill,
+                                    .n_params = 2,
+                                    .param_stride = sizeof(pare_param)};
+
+static inline const pare_loss *test_find_loss(void *ctx, const char *id) {
+    (void)ctx;
+    return strcmp(id, test_loss.id) == 0 ? &test_loss : NULL;
+}
+
+static inline pare_loss_choice test_losses(void) {
+    static const char *const ids[] = {"test.distill"};
+    return (pare_loss_choice){.find = test_find_loss, .ids = ids, .n_ids = 1};
+}
 
 static inline const pare_technique *test_find(void *ctx, const char *id) {
     (void)ctx;
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < TEST_TECHNIQUES; i++)
         if (strcmp(test_technique[i].id, id) == 0) return &test_technique[i];
     return NULL;
 }
 
 static inline pare_technique_set test_techniques(void) {
-    static const char *const ids[] = {"prune.unstructured", "test.needs"};
-    return (pare_technique_set){.find = test_find, .ids = ids, .n_ids = 2};
+    static const char *const ids[] = {"prune.unstructured", "test.needs", "test.train"};
+    return (pare_technique_set){.find = test_find, .ids = ids, .n_ids = TEST_TECHNIQUES};
 }
 
 #endif

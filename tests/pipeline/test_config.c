@@ -35,7 +35,8 @@ static int leave(void **state) {
 static pare_status open_text(const char *text, const char *const *sets, size_t n_sets, pare_diags *d,
                              pare_pipeline **p) {
     assert_int_equal(pare_file_write(file, text, strlen(text), NULL), PARE_OK);
-    pare_pipeline_opts opts = {.techniques = test_techniques(), .sets = sets, .n_sets = n_sets};
+    pare_pipeline_opts opts = {
+        .techniques = test_techniques(), .losses = test_losses(), .sets = sets, .n_sets = n_sets};
     return pare_pipeline_open(file, &opts, d, p);
 }
 
@@ -256,7 +257,7 @@ static void references(void **state) {
     }
     /* a folder and a file that is not there */
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
-    pare_pipeline_opts opts = {.techniques = test_techniques()};
+    pare_pipeline_opts opts = {.techniques = test_techniques(), .losses = test_losses()};
     pare_pipeline *p;
     assert_int_equal(pare_pipeline_open(dir, &opts, d, &p), PARE_EINVAL);
     assert_int_equal(pare_exit_code(pare_pipeline_open("/nonexistent/x.yaml", &opts, d, &p)), 2);
@@ -289,7 +290,7 @@ static void complain(const char *name, const char *what, const char *want, const
 
 static void check_file(const char *path, const char *name) {
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
-    pare_pipeline_opts opts = {.techniques = test_techniques()};
+    pare_pipeline_opts opts = {.techniques = test_techniques(), .losses = test_losses()};
     pare_pipeline *p = NULL;
     pare_status st = pare_pipeline_open(path, &opts, d, &p);
     if (pare_exit_code(st) != 2 || p) complain(name, "it is not refused", "exit code 2", NULL);

@@ -56,7 +56,7 @@ static pare_status open_text(const char *text, bool data_only, pare_diags *d, pa
     pare_sb_add(&b, text);
     assert_int_equal(pare_file_write(file, b.data, b.len, NULL), PARE_OK);
     pare_sb_free(&b);
-    pare_pipeline_opts opts = {.techniques = test_techniques()};
+    pare_pipeline_opts opts = {.techniques = test_techniques(), .losses = test_losses()};
     return data_only ? pare_pipeline_data_open(file, NULL, d, p) : pare_pipeline_open(file, &opts, d, p);
 }
 
@@ -176,7 +176,7 @@ static void overrides(void **state) {
                                "  - {id: y, use: prune.unstructured, device: auto}\n";
     pare_pipeline *p;
     assert_int_equal(pare_file_write(file, text, sizeof text - 1, NULL), PARE_OK);
-    pare_pipeline_opts opts = {.techniques = test_techniques()};
+    pare_pipeline_opts opts = {.techniques = test_techniques(), .losses = test_losses()};
     assert_int_equal(pare_pipeline_open(file, &opts, NULL, &p), PARE_OK);
     const pare_data_preprocess *a = p->models[0].preprocess, *b = p->models[1].preprocess;
     assert_true(!p->models[0].own_preprocess && p->models[1].own_preprocess);
@@ -213,7 +213,7 @@ static void resolved(void **state) {
         char *dumped = json_dumps(once, JSON_INDENT(1));
         assert_int_equal(pare_file_write(file, dumped, strlen(dumped), NULL), PARE_OK);
         free(dumped);
-        pare_pipeline_opts opts = {.techniques = test_techniques()};
+        pare_pipeline_opts opts = {.techniques = test_techniques(), .losses = test_losses()};
         assert_int_equal(pare_pipeline_open(file, &opts, NULL, &p), PARE_OK);
         check_sets(p);
         const pare_data_preprocess *q = p->models[0].preprocess;
@@ -305,7 +305,7 @@ static void refused(void **state) {
 static void schema(void **state) {
     (void)state;
     pare_technique_set t = test_techniques();
-    json_t *s = pare_pipeline_schema(&t), *properties = json_object_get(s, "properties");
+    json_t *s = pare_pipeline_schema(&t, NULL), *properties = json_object_get(s, "properties");
     json_t *data = json_object_get(properties, "data");
     assert_non_null(json_object_get(json_object_get(data, "properties"), "preprocess"));
     json_t *set = json_object_get(data, "additionalProperties");

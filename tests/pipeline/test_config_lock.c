@@ -176,7 +176,7 @@ static void whole_lock(void **state) {
         "version: 1\nmodels: {net: {zoo: resnet18}}\n"
         "steps: [{id: a, use: prune.unstructured, with: {sparsity: 0.9, layers: [{match: fc}]}}]\n";
     assert_int_equal(pare_file_write(file, text, sizeof text - 1, NULL), PARE_OK);
-    pare_pipeline_opts opts = {.techniques = test_techniques()};
+    pare_pipeline_opts opts = {.techniques = test_techniques(), .losses = test_losses()};
     pare_pipeline *p;
     assert_int_equal(pare_pipeline_open(file, &opts, NULL, &p), PARE_OK);
     const uint64_t seeds[] = {0xfedcba9876543210u};
@@ -222,7 +222,8 @@ static void whole_lock(void **state) {
 static void schema(void **state) {
     (void)state;
     pare_technique_set t = test_techniques();
-    json_t *s = pare_pipeline_schema(&t);
+    pare_loss_choice l = test_losses();
+    json_t *s = pare_pipeline_schema(&t, &l);
     assert_string_equal(json_string_value(json_object_get(s, "$schema")),
                         "https://json-schema.org/draft/2020-12/schema");
     assert_true(json_is_false(json_object_get(s, "additionalProperties")));
@@ -231,12 +232,14 @@ static void schema(void **state) {
     assert_non_null(strstr(text, "\"const\":\"test.needs\""));
     assert_non_null(strstr(text, "\"const\":\"resnet18\""));
     assert_non_null(strstr(text, "\"teacher\""));
+    assert_non_null(strstr(text, "\"const\":\"test.distill\""));
+    assert_non_null(strstr(text, "\"label_smoothing\""));
     free(text);
     json_t *steps = json_object_get(json_object_get(json_object_get(s, "properties"), "steps"), "items");
-    assert_int_equal(json_array_size(json_object_get(steps, "allOf")), 2);
+    assert_int_equal(json_array_size(json_object_get(steps, "allOf")), 2 * TEST_TECHNIQUES); /* with, fit */
     json_decref(s);
     t.n_ids = 0; /* no plugin at all */
-    s = pare_pipeline_schema(&t);
+    s = pare_pipeline_schema(&t, NULL);
     assert_non_null(s);
     json_decref(s);
 }

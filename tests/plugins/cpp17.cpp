@@ -72,7 +72,7 @@ const pare_technique technique = [] {
 }();
 const pare_technique *const techniques[] = {&technique, nullptr};
 const pare_plugin plugin = {sizeof(pare_plugin), PARE_ABI_MAJOR, PARE_ABI_MINOR, "test-cpp17", "1.0.0",
-                            "pare tests",        "Apache-2.0",   techniques,     nullptr};
+                            "pare tests",        "Apache-2.0",   techniques,     nullptr,      nullptr};
 
 } // namespace
 

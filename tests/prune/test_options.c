@@ -11,7 +11,28 @@
 
 #include <stdlib.h>
 
-enum { SPARSITY, CRITERION, SCOPE, PATTERN, OPS, INCLUDE, EXCLUDE, LAYERS, KEEP_FIRST, KEEP_LAST, MASKS };
+enum {
+    SPARSITY,
+    CRITERION,
+    SCOPE,
+    PATTERN,
+    OPS,
+    INCLUDE,
+    EXCLUDE,
+    LAYERS,
+    KEEP_FIRST,
+    KEEP_LAST,
+    MASKS,
+    DISTRIBUTION,
+    SCHEDULE,
+    START,
+    END,
+    EVERY,
+    UNIT,
+    BATCHES,
+    REGROW,
+    DROP
+};
 
 static const pare_arg ops[3] = {{{.s = "Conv"}, 1}, {{.s = "Gemm"}, 1}, {{.s = "MatMul"}, 1}};
 
@@ -48,9 +69,10 @@ static void bad(const pare_arg *args, const char *code, const char *param) {
 /* The order that the reading relies on, and that every row is documented. */
 static void table(void **state) {
     (void)state;
-    static const char *const names[PRUNE_N_PARAMS] = {"sparsity",   "criterion", "scope",   "pattern",
-                                                      "ops",        "include",   "exclude", "layers",
-                                                      "keep_first", "keep_last", "masks"};
+    static const char *const names[PRUNE_N_PARAMS] = {"sparsity", "criterion",    "scope",    "pattern",    "ops",
+                                                      "include",  "exclude",      "layers",   "keep_first", "keep_last",
+                                                      "masks",    "distribution", "schedule", "start",      "end",
+                                                      "every",    "unit",         "batches",  "regrow",     "drop"};
     for (int i = 0; i < PRUNE_N_PARAMS; i++) {
         assert_string_equal(prune_params[i].name, names[i]);
         assert_int_equal(prune_params[i].size, sizeof(pare_param));

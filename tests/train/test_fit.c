@@ -269,7 +269,7 @@ static void it_says_when_it_diverges(void **state) {
     pare_fit_opts o = options(3);
     o.lr = 1e30;
     trained t = train(m, set, &o, NET_NEAR, d);
-    assert_int_equal(t.st, PARE_EUNSUPPORTED);
+    assert_int_equal(t.st, PARE_EDIVERGED);
     assert_non_null(strstr(t.said, "diverged"));
     assert_non_null(strstr(t.said, "e+29"));
     pare_model_free(t.m);

@@ -12,8 +12,8 @@ static double softplus(double v) { return v > 0 ? v + log1p(exp(-v)) : log1p(exp
 /* d y / d x, from x, or from y where the op's row in pare/grad_ops.h says so; a, b: its parameters. */
 typedef double slope_fn(double v, double a, double b);
 static double relu(double y, double a, double b) { return (void)a, (void)b, y > 0 ? 1 : y <= 0 ? 0 : y; }
-static double leaky(double x, double a, double b) { return (void)b, x < 0 ? a : 1; }
-static double elu(double x, double a, double b) { return (void)b, x < 0 ? a * exp(x) : 1; }
+static double leaky(double x, double a, double b) { return (void)b, x > 0 ? 1 : a; } /* at 0 as PyTorch */
+static double elu(double x, double a, double b) { return (void)b, x > 0 ? 1 : a * exp(x); }
 static double selu(double x, double a, double b) { return x <= 0 ? b * a * exp(x) : b; }
 static double sigmoid_y(double y, double a, double b) { return (void)a, (void)b, y * (1 - y); }
 static double tanh_y(double y, double a, double b) { return (void)a, (void)b, 1 - y * y; }

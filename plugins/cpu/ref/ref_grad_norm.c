@@ -7,7 +7,11 @@
 
 /* ---- batch normalization; a channel's elements are (batch, inner) ---- */
 
-static double relu_of(const refg *g, double v) { return ref_attr_int(g->c->spec, "relu", 0) && v < 0 ? 0 : v; }
+static double relu_of(const refg *g, double v) {
+    if (!ref_attr_int(g->c->spec, "relu", 0)) return v;
+    double high = ref_attr_float(g->c->spec, "high", INFINITY);
+    return v < 0 ? 0 : v > high ? high : v;
+}
 
 /* x scale bias mean var -> y mean' var' saved_mean saved_inv_std */
 pare_status refg_batch_norm_train(const ref_call *c) {
@@ -60,6 +64,7 @@ pare_status refg_batch_norm(const ref_call *c) {
     refg_view v = refg_view_of(c->spec->in[1], 1);
     int64_t n = v.outer * v.inner;
     bool relu = ref_attr_int(c->spec, "relu", 0) && g.in[5];
+    double high = ref_attr_float(c->spec, "high", INFINITY);
     double *xhat = refb_alloc((uint64_t)n * 3, sizeof *xhat), *d = xhat ? xhat + n : NULL, *dx = d ? d + n : NULL;
     if (!xhat) return refg_end(&g, PARE_ENOMEM);
     for (int64_t ch = 0; ch < v.axis; ch++) {
@@ -67,7 +72,7 @@ pare_status refg_batch_norm(const ref_call *c) {
         for (int64_t o = 0, k = 0; o < v.outer; o++)
             for (int64_t i = 0; i < v.inner; i++, k++) {
                 int64_t at = (o * v.axis + ch) * v.inner + i;
-                double dy = relu && !(g.in[5][at] > 0) ? 0 : g.in[0][at];
+                double dy = relu && !(g.in[5][at] > 0 && g.in[5][at] < high) ? 0 : g.in[0][at];
                 xhat[k] = (g.in[1][at] - g.in[3][ch]) * g.in[4][ch];
                 d[k] = dy * g.in[2][ch];
                 dscale += dy * xhat[k];

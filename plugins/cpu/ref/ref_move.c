@@ -107,6 +107,9 @@ pare_status ref_split(const ref_call *c) {
             n = s->out[i]->dims[axis];
         } else if (listed && i < n_sizes) {
             n = sizes[i]; /* an output left out takes its room all the same */
+        } else {
+            int64_t part = (x->dims[axis] + s->n_out - 1) / s->n_out, left = x->dims[axis] - at;
+            n = left < part ? left : part;
         }
         if (n < 0 || n > x->dims[axis] - at) return PARE_EINVAL;
         if (refb_out(s, i)) {

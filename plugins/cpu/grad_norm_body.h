@@ -1,0 +1,268 @@
+/* cpu/grad_norm_body.h - grad_norm.c's inner loops, once for each instruction set (simd.h, wide.h). No include guard.
+ *
+ * A part is images begin..end-1 of one chunk of channels: up to LW lanes side by side, or one channel of plain planes.
+ * Sums are of floats within a group of some hundred places, and of doubles beyond.
+ */
+
+/* m lanes, the rest 0. `full` is known where this is inlined. */
+#define LOAD(v, p)                                                                                                     \
+    do {                                                                                                               \
+        if (full)                                                                                                      \
+            v = *(const wf *)(p);                                                                                      \
+        else                                                                                                           \
+            SIMD(load_part)(&v, p, m);                                                                                 \
+    } while (0)
+#define STORE(p, v)                                                                                                    \
+    do {                                                                                                               \
+        if (full)                                                                                                      \
+            W_AT(p) = v;                                                                                               \
+        else                                                                                                           \
+            memcpy(p, &v, (size_t)m * sizeof(float));                                                                  \
+    } while (0)
+
+SIMD_INLINE void SIMD(load_part)(wf *v, const float *p, int64_t m) {
+    *v = (wf){0};
+    memcpy(v, p, (size_t)m * sizeof(float));
+}
+
+/* A group of images and places: those that are summed in float. */
+#define GROUPS(j, begin, end)                                                                                          \
+    for (int64_t n0 = (begin), ng = (j)->group_n; n0 < (end); n0 += ng)                                                \
+        for (int64_t s0 = 0, n1 = n0 + ng < (end) ? n0 + ng : (end); s0 < (j)->p.s; s0 += (j)->group_s)
+#define PLACES(j)                                                                                                      \
+    for (int64_t i = n0; i < n1; i++)                                                                                  \
+        for (int64_t s = s0, se = s0 + (j)->group_s < (j)->p.s ? s0 + (j)->group_s : (j)->p.s; s < se; s++)
+
+SIMD_INLINE void SIMD(merge)(norm_sums *t, const float *mean, const float *m2, double count, int lanes) {
+    double all = t->count + count;
+    for (int l = 0; l < lanes; l++) {
+        double d = (double)mean[l] - t->a[l];
+        t->a[l] += d * count / all;
+        t->b[l] += (double)m2[l] + d * d * t->count * count / all;
+    }
+    t->count = all;
+}
+
+/* Mean (a) and sum of squares about it (b). */
+SIMD_INLINE void SIMD(stats_lanes)(const norm_job *j, const float *x, int64_t m, int64_t begin, int64_t end,
+                                   norm_sums *t, const bool full) {
+    GROUPS(j, begin, end) {
+        const int64_t rest = j->p.s - s0 < j->group_s ? j->p.s - s0 : j->group_s;
+        const float count = (float)((n1 - n0) * rest);
+        wf sum = {0}, sum2 = {0}, v, first;
+        LOAD(first, x + n0 * j->p.step_n + s0 * j->p.step);
+        PLACES(j) {
+            LOAD(v, x + i * j->p.step_n + s * j->p.step);
+            sum += v - first; /* near 0: a large mean takes no digits */
+        }
+        const wf mean = first + sum / count;
+        PLACES(j) {
+            LOAD(v, x + i * j->p.step_n + s * j->p.step);
+            v -= mean;
+            sum2 += v * v;
+        }
+        float a[LW], b[LW];
+        W_AT(a) = mean;
+        W_AT(b) = sum2;
+        SIMD(merge)(t, a, b, (double)count, LW);
+    }
+}
+
+SIMD_INLINE float SIMD(across)(const wf *v) {
+    float part[LW], sum = 0;
+    W_AT(part) = *v;
+    for (int i = 0; i < LW; i++) sum += part[i];
+    return sum;
+}
+
+/* Plain planes: one channel, whose places lie behind each other. */
+SIMD_INLINE void SIMD(stats_plain)(const norm_job *j, const float *x, int64_t begin, int64_t end, norm_sums *t) {
+    GROUPS(j, begin, end) {
+        const int64_t n = j->p.s - s0 < j->group_s ? j->p.s - s0 : j->group_s, whole = n / LW * LW;
+        const float count = (float)((n1 - n0) * n), first = x[n0 * j->p.step_n + s0];
+        wf sum = {0};
+        float rest = 0;
+        for (int64_t i = n0; i < n1; i++) {
+            const float *p = x + i * j->p.step_n + s0;
+            for (int64_t k = 0; k < whole; k += LW) sum += W_OF(p + k) - first;
+            for (int64_t k = whole; k < n; k++) rest += p[k] - first;
+        }
+        const float mean = first + (SIMD(across)(&sum) + rest) / count;
+        sum = (wf){0};
+        rest = 0;
+        for (int64_t i = n0; i < n1; i++) {
+            const float *p = x + i * j->p.step_n + s0;
+            for (int64_t k = 0; k < whole; k += LW) {
+                wf v = W_OF(p + k) - mean;
+                sum += v * v;
+            }
+            for (int64_t k = whole; k < n; k++) rest += (p[k] - mean) * (p[k] - mean);
+        }
+        const float m2 = SIMD(across)(&sum) + rest;
+        SIMD(merge)(t, &mean, &m2, (double)count, 1);
+    }
+}
+
+SIMD_FN static void SIMD(stats)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end, norm_sums *t) {
+    const float *x = j->x + at;
+    if (j->p.width == 1)
+        SIMD(stats_plain)(j, x, begin, end, t);
+    else if (m == LW)
+        SIMD(stats_lanes)(j, x, m, begin, end, t, true);
+    else
+        SIMD(stats_lanes)(j, x, m, begin, end, t, false);
+}
+
+/* y = (x - mean) * factor + bias, and where relu not below 0 nor above high. */
+SIMD_INLINE void SIMD(apply_lanes)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
+                                   const norm_factors *f, const bool full) {
+    const wf mean = W_OF(f->mean), factor = W_AT(f->a), bias = W_AT(f->b), high = (wf){0} + j->high;
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = j->x + at + i * j->p.step_n;
+        float *y = j->out + at + i * j->p.step_n;
+        for (int64_t s = 0; s < j->p.s; s++, x += j->p.step, y += j->p.step) {
+            wf v;
+            LOAD(v, x);
+            v = (v - mean) * factor + bias;
+            if (j->relu) v = W_KEEP(~(v < 0), W_SELECT(v > high, high, v));
+            STORE(y, v);
+        }
+    }
+}
+
+SIMD_FN static void SIMD(apply)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
+                                const norm_factors *f) {
+    if (j->p.width != 1) {
+        if (m == LW)
+            SIMD(apply_lanes)(j, at, m, begin, end, f, true);
+        else
+            SIMD(apply_lanes)(j, at, m, begin, end, f, false);
+        return;
+    }
+    const float mean = f->mean[0], factor = f->a[0], bias = f->b[0];
+    for (int64_t i = begin; i < end; i++) {
+        const float *restrict x = j->x + at + i * j->p.step_n;
+        float *y = j->out + at + i * j->p.step_n;
+        for (int64_t s = 0; s < j->p.s; s++) {
+            float v = (x[s] - mean) * factor + bias;
+            y[s] = j->relu && v < 0 ? 0 : j->relu && v > j->high ? j->high : v;
+        }
+    }
+}
+
+/* ---- backward: g is dy where the forward's y was above 0 and below high, or all of dy ---- */
+
+#define GRADIENT(g, at)                                                                                                \
+    do {                                                                                                               \
+        LOAD(g, j->dy + (at));                                                                                         \
+        if (relu) {                                                                                                    \
+            wf y_;                                                                                                     \
+            LOAD(y_, j->y + (at));                                                                                     \
+            g = W_KEEP((y_ > 0) & (y_ < high), g);                                                                     \
+        }                                                                                                              \
+    } while (0)
+
+/* Sum of g (a), and of g * (x - mean) (b). */
+SIMD_INLINE void SIMD(sums_lanes)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
+                                  const norm_factors *f, norm_sums *t, const bool full, const bool relu) {
+    const wf mean = W_OF(f->mean), high = (wf){0} + j->high;
+    GROUPS(j, begin, end) {
+        wf sum = {0}, along = {0}, g, x;
+        PLACES(j) {
+            const int64_t k = at + i * j->p.step_n + s * j->p.step;
+            GRADIENT(g, k);
+            LOAD(x, j->x + k);
+            sum += g;
+            along += g * (x - mean);
+        }
+        float a[LW], b[LW];
+        W_AT(a) = sum;
+        W_AT(b) = along;
+        for (int l = 0; l < LW; l++) {
+            t->a[l] += (double)a[l];
+            t->b[l] += (double)b[l];
+        }
+    }
+}
+
+SIMD_INLINE void SIMD(sums_plain)(const norm_job *j, int64_t at, int64_t begin, int64_t end, const norm_factors *f,
+                                  norm_sums *t) {
+    const float mean = f->mean[0];
+    const bool full = true, relu = j->relu;
+    const wf high = (wf){0} + j->high;
+    const int64_t m = LW;
+    (void)m;
+    GROUPS(j, begin, end) {
+        const int64_t n = j->p.s - s0 < j->group_s ? j->p.s - s0 : j->group_s, whole = n / LW * LW;
+        wf sum = {0}, along = {0}, g;
+        float rest = 0, rest_along = 0;
+        for (int64_t i = n0; i < n1; i++) {
+            const int64_t base = at + i * j->p.step_n + s0;
+            for (int64_t k = base; k < base + whole; k += LW) {
+                GRADIENT(g, k);
+                sum += g;
+                along += g * (W_OF(j->x + k) - mean);
+            }
+            for (int64_t k = base + whole; k < base + n; k++) {
+                float one = relu && !(j->y[k] > 0 && j->y[k] < j->high) ? 0 : j->dy[k];
+                rest += one;
+                rest_along += one * (j->x[k] - mean);
+            }
+        }
+        t->a[0] += (double)(SIMD(across)(&sum) + rest);
+        t->b[0] += (double)(SIMD(across)(&along) + rest_along);
+    }
+}
+
+SIMD_FN static void SIMD(sums)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
+                               const norm_factors *f, norm_sums *t) {
+    if (j->p.width == 1)
+        SIMD(sums_plain)(j, at, begin, end, f, t);
+    else if (m < LW)
+        SIMD(sums_lanes)(j, at, m, begin, end, f, t, false, j->relu);
+    else if (j->relu)
+        SIMD(sums_lanes)(j, at, m, begin, end, f, t, true, true);
+    else
+        SIMD(sums_lanes)(j, at, m, begin, end, f, t, true, false);
+}
+
+/* dx = factor * (g - a) - (x - mean) * b */
+SIMD_INLINE void SIMD(spread_lanes)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
+                                    const norm_factors *f, const bool full, const bool relu) {
+    const wf mean = W_OF(f->mean), factor = W_OF(f->factor), a = W_OF(f->a), b = W_OF(f->b), high = (wf){0} + j->high;
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t s = 0, k = at + i * j->p.step_n; s < j->p.s; s++, k += j->p.step) {
+            wf g, x;
+            GRADIENT(g, k);
+            LOAD(x, j->x + k);
+            g = factor * (g - a) - (x - mean) * b;
+            STORE(j->out + k, g);
+        }
+}
+
+SIMD_FN static void SIMD(spread)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
+                                 const norm_factors *f) {
+    if (j->p.width != 1) {
+        if (m < LW)
+            SIMD(spread_lanes)(j, at, m, begin, end, f, false, j->relu);
+        else if (j->relu)
+            SIMD(spread_lanes)(j, at, m, begin, end, f, true, true);
+        else
+            SIMD(spread_lanes)(j, at, m, begin, end, f, true, false);
+        return;
+    }
+    const float mean = f->mean[0], factor = f->factor[0], a = f->a[0], b = f->b[0];
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t s = 0, k = at + i * j->p.step_n; s < j->p.s; s++, k++) {
+            float g = j->relu && !(j->y[k] > 0 && j->y[k] < j->high) ? 0 : j->dy[k];
+            j->out[k] = factor * (g - a) - (j->x[k] - mean) * b;
+        }
+}
+
+static const norm_loops SIMD(norm_loops) = {LW, SIMD(stats), SIMD(apply), SIMD(sums), SIMD(spread)};
+
+#undef LOAD
+#undef STORE
+#undef GROUPS
+#undef PLACES
+#undef GRADIENT

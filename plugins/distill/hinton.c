@@ -1,0 +1,81 @@
+/* distill/hinton.c - distill.hinton, the loss: soft targets of one or several teachers beside the labels.
+ *
+ * Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, arXiv 1503.02531. With p = softmax(z / T) of
+ * teacher and student: alpha * T^2 * KL(p_teacher || p_student) + (1 - alpha) * cross-entropy, both means over the
+ * batch. May use: common.h.
+ */
+#include "hinton.h"
+
+#include <stdlib.h>
+
+const pare_param hinton_params[HINTON_N_PARAMS] = {
+    [HINTON_TEACHER] = PARAM_TEACHER,
+    [HINTON_WEIGHTS] = PARAM_WEIGHTS,
+    [HINTON_TEMPERATURE] = PARAM_TEMPERATURE("4"),
+    [HINTON_ALPHA] = PARAM(.type = PARE_PARAM_FLOAT, .name = "alpha", .unit = "fraction", .dflt = "0.7", .min = 0,
+                           .max = 1, .doc = "The teachers' share of the loss; the rest is cross-entropy by labels."),
+};
+
+typedef struct hinton {
+    distill_teachers *teachers;
+    double temperature, alpha;
+} hinton;
+
+static void destroy(void *self) {
+    if (self) free(((hinton *)self)->teachers);
+    free(self);
+}
+
+static pare_status create(const pare_host *host, const pare_arg *args, void **self) {
+    hinton *h = calloc(1, sizeof *h);
+    if (!h) return PARE_ENOMEM;
+    h->temperature = args[HINTON_TEMPERATURE].u.f;
+    h->alpha = args[HINTON_ALPHA].u.f;
+    pare_status st = distill_teachers_new(host, &args[HINTON_TEACHER], &args[HINTON_WEIGHTS], &h->teachers);
+    if (st)
+        destroy(h);
+    else
+        *self = h;
+    return st;
+}
+
+/* (N, K): p * (log p - log q), of one teacher. */
+static uint32_t divergence(nodes *b, uint32_t teacher, uint32_t log_student, double temperature) {
+    uint32_t log_teacher = log_softmax(b, teacher, temperature);
+    return node2(b, "Mul", node1(b, "Exp", log_teacher), node2(b, "Sub", log_teacher, log_student));
+}
+
+static pare_status build(void *self, const pare_host *host, pare_model *model, const pare_loss_io *io, uint32_t *loss) {
+    const hinton *h = self;
+    nodes b;
+    uint32_t soft = 0, hard = 0;
+    pare_status st = distill_ready(host, distill_hinton.id, io, h->teachers, h->alpha < 1);
+    if (!st) st = nodes_open(&b, host, model, io);
+    if (st) return st;
+    if (h->alpha > 0) {
+        uint32_t log_student = log_softmax(&b, io->logits, h->temperature);
+        for (uint64_t i = 0; i < h->teachers->n; i++) {
+            if (h->teachers->share[i] == 0) continue;
+            uint32_t one = divergence(&b, io->teachers[i], log_student, h->temperature);
+            soft = plus(&b, soft, times(&b, one, h->teachers->share[i]));
+        }
+        soft = mean(&b, reduce(&b, "ReduceSum", soft, 1, 0));
+        soft = times(&b, soft, h->alpha * h->temperature * h->temperature);
+    }
+    if (h->alpha < 1) hard = times(&b, cross_entropy(&b, io), 1 - h->alpha);
+    return nodes_close(&b, plus(&b, soft, hard), loss);
+}
+
+const pare_loss distill_hinton = {
+    .size = sizeof(pare_loss),
+    .flags = PARE_LOSS_TEACHER,
+    .id = "distill.hinton",
+    .version = "1.0.0",
+    .summary = "Knowledge distillation by softened probabilities (arXiv 1503.02531), beside the labels.",
+    .params = hinton_params,
+    .n_params = HINTON_N_PARAMS,
+    .param_stride = sizeof(pare_param),
+    .create = create,
+    .build = build,
+    .destroy = destroy,
+};

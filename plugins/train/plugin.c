@@ -1,0 +1,19 @@
+/* train/plugin.c - the plugin's one exported function: which techniques are here. */
+#include <pare/plugin.h>
+
+#include "common.h"
+
+static const pare_technique *const techniques[] = {&train_supervised, &train_recalibrate, NULL};
+
+static const pare_plugin plugin = {
+    .size = sizeof(pare_plugin),
+    .abi_major = PARE_ABI_MAJOR,
+    .abi_minor = PARE_ABI_MINOR,
+    .id = "train",
+    .version = "1.0.0",
+    .vendor = "pare",
+    .license = "Apache-2.0",
+    .techniques = techniques,
+};
+
+const pare_plugin *pare_plugin_v1(void) { return &plugin; }
