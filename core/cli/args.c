@@ -99,6 +99,7 @@ void pare_args_free(pare_args *a) {
     pare_vec_free(&a->plugin_dir);
     pare_vec_free(&a->in);
     pare_vec_free(&a->image);
+    pare_vec_free(&a->shape);
     pare_vec_free(&a->rest);
 }
 

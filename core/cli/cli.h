@@ -28,7 +28,7 @@ typedef struct pare_args {
     bool json, quiet, force, why, nodes, help;
     const char *out, *device, *data;
     uint64_t threads, batch, runs, memory; /* 0: not given */
-    pare_strings set, plugin_dir, in, image;
+    pare_strings set, plugin_dir, in, image, shape;
     pare_strings rest; /* what is no option */
 } pare_args;
 

@@ -74,7 +74,7 @@ static json_t *compare_side(const pare_look *l, const measured *m, int side) {
 
 static json_t *latency_json(pare_cli *c, const measured *m) {
     if (!m->there || !m->batch) return json_null();
-    json_t *j = pare_eval_latency_json(c, &m->eval, &m->s[0], m->batch, m->latency[0].runs);
+    json_t *j = pare_eval_latency_json(c, m->eval.compute.device, m->s[0].session, m->batch, m->latency[0].runs);
     json_object_set_new(j, "ratio", pare_eval_number(m->ratio.ratio));
     json_object_set_new(j, "ratio_low", pare_eval_number(m->ratio.low));
     json_object_set_new(j, "ratio_high", pare_eval_number(m->ratio.high));
@@ -225,7 +225,9 @@ static void print_text(pare_cli *c, const measured *m, const pare_look *a, const
     pare_table_free(t);
     print_op_changes(a, b);
     if (m->there) print_agreement(m);
-    if (m->there && m->batch) pare_eval_print_latency(c, &m->s[0], m->batch, m->latency[0].runs);
+    if (!m->there || !m->batch) return;
+    printf("\n  latency: ");
+    pare_eval_put_conditions(c, m->s[0].session, m->batch, m->latency[0].runs);
 }
 
 static pare_status compare(pare_cli *c) {
@@ -254,7 +256,7 @@ const pare_command pare_cmd_compare = {
     "A B",
     2,
     2,
-    "shows two models' sizes, counts and ops side by side",
+    "shows two models side by side: sizes, counts, ops; with --data accuracy, agreement, latency",
     "With --data both are run: accuracy, agreement, SQNR and latency, and whether differences are within noise: of\n"
     "accuracies by McNemar's test at 5 %, of latencies where the 95 % interval of the medians' ratio (bootstrap of "
     "runs\n"

@@ -31,6 +31,7 @@ pare_status pare_eval_open(pare_cli *c, pare_eval *e) {
 }
 
 void pare_eval_close(pare_eval *e) {
+    free(e->preprocess);
     pare_data_free(e->set);
     pare_pipeline_free(e->p);
     pare_compute_close(&e->compute);
@@ -48,15 +49,42 @@ pare_status pare_eval_session(pare_cli *c, pare_eval *e, const pare_look *l, par
     return st;
 }
 
+/* Are samples prepared by nobody's word, or otherwise for the second model than for the first? */
+static void say_preprocess(pare_cli *c, pare_eval *e, const pare_look *l, const pare_scored *s,
+                           pare_carry_source source, const pare_data_preprocess *pre) {
+    const pare_pipeline *p = e->p;
+    int32_t root = e->set_index;
+    while (p->data.sets[root].from >= 0) root = p->data.sets[root].from;
+    if (p->data.sets[root].source->kind == PARE_DATA_RANDOM) return; /* made for the model as they are */
+    if (source == PARE_CARRY_NOTHING && s->target.dtype == PARE_FLOAT)
+        pare_say(c->diags, PARE_NOTE, "eval.preprocess",
+                 "neither %s nor %s says how samples are prepared: pixels of 8 bits become x/255, all else stays; if "
+                 "that is wrong, add a data: {preprocess: ...} block",
+                 c->args.data, l->path);
+    pare_sb b = {0};
+    pare_data_preprocess_print(pre, &b);
+    if (!e->preprocess) {
+        e->preprocess = pare_xstrdup(pare_sb_str(&b));
+        e->first = l->path;
+    } else if (strcmp(e->preprocess, pare_sb_str(&b)) != 0) {
+        pare_say(c->diags, PARE_WARNING, "compare.preprocess",
+                 "the two don't see the same samples: those of %s go through %s, those of %s through %s", e->first,
+                 e->preprocess, l->path, pare_sb_str(&b));
+    }
+    pare_sb_free(&b);
+}
+
 pare_status pare_eval_model(pare_cli *c, pare_eval *e, const pare_look *l, pare_scored *s, const pare_logits *baseline,
                             pare_logits *keep, pare_tally *out) {
     pare_data_preprocess pre;
     pare_carry_source source;
-    pare_status st = pare_carry_preprocess(pare_carry_given(e->p, NULL), l->model, l->path, c->diags, &pre, &source);
+    const pare_data_preprocess *given = pare_carry_given_for(e->p, l->path, c->diags);
+    pare_status st = pare_carry_preprocess(given, l->model, l->path, c->diags, &pre, &source);
     if (!st && source == PARE_CARRY_MODEL)
         pare_say(c->diags, PARE_NOTE, "eval.preprocess",
                  "%s has no preprocess block: samples go through what %s carries in its metadata", c->args.data,
                  l->path);
+    if (!st) say_preprocess(c, e, l, s, source, &pre);
     if (!st && !e->set) st = pare_score_set_open(e->p, e->set_index, &s->target, c->diags, &e->set);
     if (st) return st;
     st = pare_score_check_labels(e->set, pare_eval_set_name(e), l->model, false, c->diags);
@@ -65,7 +93,10 @@ pare_status pare_eval_model(pare_cli *c, pare_eval *e, const pare_look *l, pare_
                     "this is where the set '%s' is described", pare_eval_set_name(e));
         return st;
     }
-    if (c->progress) pare_progress_begin(c->progress, l->path);
+    pare_sb task = {0};
+    pare_sb_printf(&task, "%s on %s", l->path, pare_eval_set_name(e));
+    if (c->progress) pare_progress_begin(c->progress, pare_sb_str(&task));
+    pare_sb_free(&task);
     st = pare_score(s, e->set, &pre, baseline, keep, c->progress, c->diags, out);
     if (c->progress) pare_progress_end(c->progress);
     return st;
@@ -77,6 +108,11 @@ uint32_t pare_eval_batch(const pare_cli *c, const pare_scored *s, size_t n) {
         if (!s[i].batch) continue;
         if (batch && batch != s[i].batch && !c->args.batch) return 0;
         if (!batch) batch = s[i].batch;
+    }
+    /* one that takes any batch is timed at its own all the same */
+    for (size_t i = 0; i < n && !batch; i++) {
+        int64_t own = pare_session_own_batch(s[i].session);
+        if (own > 0 && own <= UINT32_MAX) batch = (uint32_t)own;
     }
     return batch ? batch : 1;
 }
@@ -99,22 +135,22 @@ void pare_eval_add_json(json_t *j, const pare_eval *e, const pare_tally *t, cons
     json_object_set_new(j, "classes", classes ? classes : json_array());
 }
 
-json_t *pare_eval_latency_json(const pare_cli *c, const pare_eval *e, const pare_scored *s, uint32_t batch,
+json_t *pare_eval_latency_json(const pare_cli *c, const char *device, const pare_session *s, uint32_t batch,
                                uint64_t runs) {
     return json_pack("{s:I, s:I, s:I, s:s, s:o, s:o, s:s}", "batch", (json_int_t)batch, "threads",
-                     (json_int_t)pare_eval_threads(c), "runs", (json_int_t)runs, "device", e->compute.device, "engine",
-                     pare_json_str(pare_session_device(s->session)), "cpu", pare_json_str(pare_cpu_model()), "set",
-                     "noise");
+                     (json_int_t)pare_eval_threads(c), "runs", (json_int_t)runs, "device", device, "engine",
+                     pare_json_str(pare_session_device(s)), "cpu", pare_json_str(pare_cpu_model()), "set", "noise");
 }
 
-void pare_eval_print_latency(const pare_cli *c, const pare_scored *s, uint32_t batch, uint64_t runs) {
-    const char *engine = pare_session_device(s->session);
-    printf("\n  latency: batch %u of noise, ", batch);
-    if (!strstr(engine, "thread")) printf("%" PRIu64 " threads, ", pare_eval_threads(c));
+void pare_eval_put_conditions(const pare_cli *c, const pare_session *s, uint32_t batch, uint64_t runs) {
+    const char *engine = pare_session_device(s);
+    uint64_t threads = pare_eval_threads(c);
+    printf("batch %u of noise, ", batch);
+    if (!strstr(engine, "thread")) printf("%" PRIu64 " thread%s, ", threads, threads == 1 ? "" : "s");
     pare_put(engine);
     printf(", ");
     pare_put(pare_cpu_model());
-    printf("; %" PRIu64 " runs\n", runs);
+    printf("; %" PRIu64 " run%s\n", runs, runs == 1 ? "" : "s");
 }
 
 /* ---- pare eval ---- */
@@ -204,7 +240,9 @@ static void print_eval(const pare_cli *c, const pare_eval *e, const pare_look *l
     pare_table_print(table, 2, stdout);
     pare_table_free(table);
     if (t->labelled) print_classes(e, t);
-    if (batch) pare_eval_print_latency(c, s, batch, latency->runs);
+    if (!batch) return;
+    printf("\n  latency: ");
+    pare_eval_put_conditions(c, s->session, batch, latency->runs);
 }
 
 static pare_status time_it(pare_cli *c, const pare_scored *s, uint32_t batch, pare_latency *out) {
@@ -240,7 +278,9 @@ static pare_status eval(pare_cli *c) {
         json_object_set_new(j, "macs", pare_json_count(l.metrics.macs));
         json_object_set_new(j, "macs_effective", pare_json_count(l.metrics.macs_effective));
         pare_eval_add_json(j, &e, &t, batch ? &latency : NULL, batch);
-        json_object_set_new(j, "latency", batch ? pare_eval_latency_json(c, &e, &s, batch, latency.runs) : json_null());
+        json_object_set_new(j, "latency",
+                            batch ? pare_eval_latency_json(c, e.compute.device, s.session, batch, latency.runs)
+                                  : json_null());
         pare_json_print(j, stdout);
         json_decref(j);
     } else if (!st) {

@@ -1,60 +1,19 @@
-/* cli/cmd_infer.c - pare infer and pare bench: a model run on tensors, and timed. */
-#include "cli/cli.h"
+/* cli/cmd_infer.c - pare infer: a model run on tensors; on images, see infer_image.h. */
 #include "cli/infer_bind.h"
 #include "cli/infer_image.h"
+#include "cli/load.h"
 #include "data/npy.h"
-#include "model/edit.h"
-#include "model/finite.h"
 #include "model/onnx.h"
-#include "model/pack.h"
-#include "pipeline/report.h"
-#include "pipeline/score.h"
-#include "plugin/compute.h"
+#include "pipeline/evaluate.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- what both need ---- */
-
-typedef struct loaded {
-    pare_plugins *plugins;
-    pare_compute compute;
-    pare_model *model;
-    pare_session *session;
-} loaded;
-
-static pare_status load(pare_cli *c, bool profile, bool tune, loaded *l) {
-    *l = (loaded){.plugins = pare_cli_plugins(c)};
-    if (!l->plugins) return PARE_EINVAL;
-    pare_status st = pare_compute_open(l->plugins, c->args.device, c->diags, &l->compute);
-    if (!st) st = pare_model_load(c->args.rest.data[0], c->diags, &l->model);
-    if (!st) st = pare_model_check(l->model, c->diags);
-    if (!st) st = pare_model_say_not_finite(l->model, c->args.rest.data[0], c->diags);
-    if (st) return st;
-    pare_session_opts opts = pare_compute_session(&l->compute);
-    opts.threads = (uint32_t)c->args.threads;
-    opts.memory = c->args.memory << 20;
-    opts.profile = profile;
-    opts.any_batch = true;
-    opts.tune = tune;
-    return pare_session_open(l->model, &opts, c->diags, &l->session);
-}
-
-static void unload(loaded *l) {
-    pare_session_close(l->session);
-    pare_model_free(l->model);
-    pare_compute_close(&l->compute);
-    pare_plugins_free(l->plugins);
-}
 
 static void free_arrays(pare_array **a, size_t n) {
     for (size_t i = 0; a && i < n; i++) pare_array_unref(a[i]);
     free(a);
 }
-
-/* ---- infer ---- */
 
 /* The output's file: "/" and what a file name can't hold become "_". */
 static char *output_path(const char *dir, const char *name, const char *end) {
@@ -80,30 +39,49 @@ static pare_array *widened(pare_array *a) {
 /* Can numpy's format hold it? bfloat16 is widened. Floats of 8 bits and less go to ONNX's own. */
 static bool in_npy(uint32_t dtype) { return pare_dtype_kind(dtype) != 'f' || pare_dtype_bits(dtype) >= 16; }
 
-static pare_status write_output(pare_cli *c, const char *name, pare_array *a) {
+/* What was written, as a line of text or (list not NULL) as an object of it. */
+static void tell_output(const char *path, const char *name, const pare_array *a, uint64_t nan, uint64_t infinite,
+                        json_t *list) {
+    if (list) {
+        json_t *shape = json_array();
+        for (uint32_t i = 0; i < a->ndim; i++) json_array_append_new(shape, json_integer(a->dims[i]));
+        json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:o, s:I, s:I}", "name", pare_json_str(name), "dtype",
+                                              pare_dtype_name(a->dtype), "shape", shape, "path", pare_json_str(path),
+                                              "nan", (json_int_t)nan, "inf", (json_int_t)infinite));
+        return;
+    }
+    pare_sb b = {0};
+    pare_sb_add_safe(&b, path, strlen(path));
+    pare_sb_printf(&b, "  %s (", pare_dtype_name(a->dtype));
+    for (uint32_t i = 0; i < a->ndim; i++) pare_sb_printf(&b, "%s%" PRId64, i ? ", " : "", a->dims[i]);
+    printf("%s)\n", pare_sb_str(&b));
+    pare_sb_free(&b);
+}
+
+static pare_status write_output(pare_cli *c, const char *name, pare_array *a, json_t *list) {
+    uint64_t nan, infinite;
+    pare_count_not_finite(a, &nan, &infinite);
+    if (nan || infinite)
+        pare_say(c->diags, PARE_WARNING, "infer.not-finite",
+                 "output %s holds %" PRIu64 " NaN and %" PRIu64 " infinite values among %" PRIu64, name, nan, infinite,
+                 a->count);
     pare_array *w = widened(a);
     if (!w) return pare_fail(c->diags, PARE_ENOMEM, "memory.output", NULL, "no memory for output %s", name);
     bool npy = in_npy(a->dtype);
     char *path = output_path(c->args.out, name, npy ? ".npy" : ".pb");
     pare_status st = npy ? pare_npy_write(path, w, c->diags) : pare_onnx_tensor_file_write(path, name, a, c->diags);
-    if (!st && !c->args.quiet) {
-        pare_sb b = {0};
-        pare_sb_add_safe(&b, path, strlen(path));
-        pare_sb_printf(&b, "  %s (", pare_dtype_name(a->dtype));
-        for (uint32_t i = 0; i < a->ndim; i++) pare_sb_printf(&b, "%s%" PRId64, i ? ", " : "", a->dims[i]);
-        printf("%s)\n", pare_sb_str(&b));
-        pare_sb_free(&b);
-    }
+    if (!st && (list || !c->args.quiet)) tell_output(path, name, a, nan, infinite, list);
     free(path);
     pare_array_unref(w);
     return st;
 }
 
 static pare_status infer_tensors(pare_cli *c) {
-    loaded l;
+    pare_loaded_model l;
     pare_array **in = NULL, **out = NULL;
+    json_t *list = c->args.json ? json_array() : NULL;
     size_t n_out = 0, n_in = 0;
-    pare_status st = load(c, false, false, &l);
+    pare_status st = pare_cli_load(c, false, false, &l);
     if (!st) {
         n_in = pare_session_n_inputs(l.session);
         in = pare_xcalloc(n_in + 1, sizeof *in);
@@ -112,41 +90,37 @@ static pare_status infer_tensors(pare_cli *c) {
     if (!st) {
         n_out = pare_session_n_outputs(l.session);
         out = pare_xcalloc(n_out, sizeof *out);
-        st = pare_session_run(l.session, in, c->diags, out);
+        st = pare_session_ready(l.session, in, c->diags);
+        if (st == PARE_ENOMEM) st = PARE_EINVAL; /* what does not fit is the asker's mistake, as in pare bench */
     }
+    if (!st) st = pare_session_run(l.session, in, c->diags, out);
     if (!st) st = pare_dir_make(c->args.out, c->diags);
-    for (size_t i = 0; i < n_out && !st; i++) {
-        const char *name = pare_session_output(l.session, i)->name;
-        uint64_t nan, infinite;
-        pare_count_not_finite(out[i], &nan, &infinite);
-        if (nan || infinite)
-            pare_say(c->diags, PARE_WARNING, "infer.not-finite",
-                     "output %s holds %" PRIu64 " NaN and %" PRIu64 " infinite values among %" PRIu64, name, nan,
-                     infinite, out[i]->count);
-        st = write_output(c, name, out[i]);
+    for (size_t i = 0; i < n_out && !st; i++)
+        st = write_output(c, pare_session_output(l.session, i)->name, out[i], list);
+    if (!st && list) {
+        json_t *j = json_pack("{s:O}", "outputs", list);
+        pare_json_print(j, stdout);
+        json_decref(j);
     }
+    json_decref(list);
     free_arrays(in, n_in);
     free_arrays(out, n_out);
-    unload(&l);
+    pare_cli_unload(&l);
     return st;
 }
 
 static pare_status infer(pare_cli *c) {
+    static const char usage[] = "pare infer MODEL cat.jpg, or pare infer MODEL --in X.npy --out DIR";
     const pare_args *a = &c->args;
     bool images = a->rest.len > 1 || a->image.len;
     if (images && (a->in.len || a->out))
-        return pare_fail(c->diags, PARE_EINVAL, "infer.mixed",
-                         "pare infer MODEL cat.jpg, or pare infer MODEL --in X.npy --out DIR",
-                         "%s is for tensors, and images were given", a->in.len ? "--in" : "--out");
+        return pare_fail(c->diags, PARE_EINVAL, "infer.mixed", usage, "%s is for tensors, and images were given",
+                         a->in.len ? "--in" : "--out");
     if (images) return pare_infer_images(c);
-    if (a->data || a->json)
-        return pare_fail(c->diags, PARE_EINVAL, "infer.no-image",
-                         "pare infer MODEL cat.jpg, or pare infer MODEL --in X.npy --out DIR",
-                         "%s is for images, and none was given", a->data ? "--data" : "--json");
+    if (a->data)
+        return pare_fail(c->diags, PARE_EINVAL, "infer.no-image", usage, "--data is for images, and none was given");
     if (!a->out && !a->in.len)
-        return pare_fail(c->diags, PARE_EINVAL, "infer.nothing",
-                         "pare infer MODEL cat.jpg, or pare infer MODEL --in X.npy --out DIR",
-                         "pare infer needs an image, or tensors");
+        return pare_fail(c->diags, PARE_EINVAL, "infer.nothing", usage, "pare infer needs an image, or tensors");
     if (!a->out)
         return pare_fail(c->diags, PARE_EINVAL, "infer.out", NULL, "pare infer needs --out DIR for the outputs");
     return infer_tensors(c);
@@ -173,116 +147,13 @@ const pare_command pare_cmd_infer = {
     1,
     SIZE_MAX,
     "shows the classes a model sees in images, or runs it on tensors",
-    "Of each image (JPEG, PNG, or a folder of them) the 5 most likely classes are shown. Preprocessing is that of "
-    "--data, "
-    "else\nwhat the model carries in its metadata (ai.pare.preprocess, as pare run writes it), else pixels / 255.\n\n"
-    "With --in, inputs bind by name (--in NAME=FILE) or in the order of the graph's inputs that are not initializers. "
-    "Outputs are written as .npy: "
-    "bfloat16 as\nfloat32, ints below 8 bits as 8 bits; floats of 8 bits and less as ONNX tensors (.pb).",
+    "Of each image (JPEG, PNG, or a folder of them) the 5 most likely classes are shown. Preprocessing is that of\n"
+    "--data, else what the model carries in its metadata (ai.pare.preprocess, as pare run writes it), else pixels / "
+    "255.\n"
+    "One that can't be decoded is reported, and the others are shown; --data's on_error: skip makes it a warning.\n\n"
+    "With --in, inputs bind by name (--in NAME=FILE) or in the order of the graph's inputs that are not\n"
+    "initializers. Outputs are written as .npy: bfloat16 as float32, ints below 8 bits as 8 bits; floats of 8 bits\n"
+    "and less as ONNX tensors (.pb).",
     infer_opts,
     sizeof infer_opts / sizeof *infer_opts,
     infer};
-
-/* ---- bench ---- */
-
-static json_t *node_counts(const pare_profile_node *nodes, size_t n) {
-    json_t *j = json_object();
-    for (size_t i = 0; i < n; i++) {
-        json_t *old = json_object_get(j, nodes[i].dtype);
-        json_object_set_new(j, nodes[i].dtype, json_integer(json_integer_value(old) + 1));
-    }
-    return j;
-}
-
-static void print_nodes(const pare_profile_node *nodes, size_t n, pare_table **out) {
-    const char *heads[] = {"node", "op", ">ms", ">share", ">GFLOP/s", "layout", "kernel"};
-    pare_table *t = pare_table_new(heads, 7);
-    double total = 0;
-    pare_table_rule(t);
-    for (size_t i = 0; i < n; i++) total += nodes[i].seconds;
-    for (size_t i = 0; i < n; i++) {
-        double ms = nodes[i].runs ? nodes[i].seconds * 1e3 / (double)nodes[i].runs : 0;
-        pare_table_cell(t, "%s", nodes[i].node);
-        pare_table_cell(t, "%s", nodes[i].op_type);
-        pare_table_cell(t, "%.3f", ms);
-        pare_table_cell(t, "%.1f %%", total > 0 ? 100 * nodes[i].seconds / total : 0);
-        if (nodes[i].macs > 0 && ms > 0)
-            pare_table_cell(t, "%.1f", 2e-6 * (double)nodes[i].macs / ms);
-        else
-            pare_table_cell(t, "-");
-        pare_table_cell(t, "%s", nodes[i].layout);
-        pare_table_cell(t, "%s", nodes[i].kernel);
-    }
-    *out = t;
-}
-
-static pare_status bench(pare_cli *c) {
-    loaded l;
-    pare_latency t = {0};
-    double start = pare_clock();
-    pare_status st = load(c, c->args.nodes, true, &l);
-    double opened = pare_clock() - start;
-    pare_array **in = NULL;
-    if (!st) st = pare_score_noise(l.session, (uint32_t)c->args.batch, c->diags, &in);
-    pare_array *const *const ins[] = {in};
-    if (!st) st = pare_latency_of(&l.session, ins, 1, c->args.runs, c->diags, &t);
-    if (!st) {
-        const pare_profile_node *nodes;
-        size_t n = pare_session_profile(l.session, &nodes);
-        int64_t images = pare_session_n_inputs(l.session) && in[0]->ndim ? in[0]->dims[0] : 1;
-        uint64_t threads = c->args.threads ? c->args.threads : pare_threads();
-        int64_t piece = pare_session_piece(l.session);
-        if (c->args.json) {
-            json_t *j =
-                json_pack("{s:I, s:I, s:I, s:s, s:s, s:f, s:f, s:f, s:f, s:I, s:o}", "batch", (json_int_t)images,
-                          "threads", (json_int_t)threads, "piece", (json_int_t)(piece ? piece : images), "device",
-                          l.compute.device, "tune", pare_session_tuned(l.session) ? "on" : "off", "p50_ms", t.p50 * 1e3,
-                          "p95_ms", t.p95 * 1e3, "images_per_s", (double)images / t.p50, "open_ms", opened * 1e3,
-                          "runs", (json_int_t)t.runs, "nodes", node_counts(nodes, n));
-            pare_json_print(j, stdout);
-            json_decref(j);
-        } else {
-            printf("batch %" PRId64 ", %" PRIu64 " threads, %s: %s\n", images, threads, l.compute.device,
-                   pare_session_device(l.session));
-            printf("  p50 %.3f ms, p95 %.3f ms over %" PRIu64 " runs; %.1f images/s; loaded in %.1f ms\n", t.p50 * 1e3,
-                   t.p95 * 1e3, t.runs, (double)images / t.p50, opened * 1e3);
-            if (piece)
-                printf("  run %" PRId64 " images at a time%s\n", piece,
-                       c->args.nodes ? ": the times of nodes are for these" : "");
-            if (c->args.nodes) {
-                pare_table *table;
-                print_nodes(nodes, n, &table);
-                putchar('\n');
-                pare_table_print(table, 2, stdout);
-                pare_table_free(table);
-            }
-        }
-    }
-    if (in) pare_score_noise_free(l.session, in);
-    unload(&l);
-    return st;
-}
-
-static const pare_opt bench_opts[] = {
-    PARE_OPT("batch", PARE_OPT_MANY, "N", batch, "images at once (default: the model's own, else 1)"),
-    PARE_OPT("runs", PARE_OPT_COUNT, "N", runs, "runs after warm-up (default: three seconds' worth)"),
-    PARE_OPT("nodes", PARE_OPT_FLAG, NULL, nodes, "a row for each node: time, share, GFLOP/s, layout, kernel"),
-    PARE_OPT("device", PARE_OPT_VALUE, "D", device, "auto or cpu"),
-    PARE_OPT_THREADS,
-    PARE_OPT_MEMORY,
-    PARE_OPT_PLUGIN_DIR,
-    PARE_OPT_QUIET,
-    PARE_OPT_JSON,
-};
-
-const pare_command pare_cmd_bench = {
-    "bench",
-    "MODEL",
-    1,
-    1,
-    "times a model: latency p50 and p95 after warm-up",
-    "Inputs are filled with repeatable noise. --nodes times each node as well, which slows the whole a little.\n"
-    "Kernels are chosen by timing them, once per machine and shape; PARE_TUNE=off takes the best guess instead.",
-    bench_opts,
-    sizeof bench_opts / sizeof *bench_opts,
-    bench};

@@ -13,7 +13,9 @@ typedef struct pare_eval {
     pare_compute compute;
     pare_pipeline *p; /* the data block alone */
     int32_t set_index;
-    pare_data *set; /* opened with the first model */
+    pare_data *set;   /* opened with the first model */
+    char *preprocess; /* of the first model, as text; its path */
+    const char *first;
 } pare_eval;
 
 /* By --data, --device and --plugin-dir. Close after a failure as well. */
@@ -33,10 +35,10 @@ uint64_t pare_eval_threads(const pare_cli *c);
 void pare_eval_add_json(json_t *j, const pare_eval *e, const pare_tally *t, const pare_latency *latency,
                         uint32_t batch);
 /* Under what the latency holds: batch, threads, runs, device, engine, cpu, set. A new reference. */
-json_t *pare_eval_latency_json(const pare_cli *c, const pare_eval *e, const pare_scored *s, uint32_t batch,
+json_t *pare_eval_latency_json(const pare_cli *c, const char *device, const pare_session *s, uint32_t batch,
                                uint64_t runs);
-/* The same as a line of text. */
-void pare_eval_print_latency(const pare_cli *c, const pare_scored *s, uint32_t batch, uint64_t runs);
+/* The same as a line of text: "batch 1 of noise, ...; 50 runs". */
+void pare_eval_put_conditions(const pare_cli *c, const pare_session *s, uint32_t batch, uint64_t runs);
 json_t *pare_eval_number(double x); /* null where it is none */
 
 #define PARE_EVAL_OPTS                                                                                                 \

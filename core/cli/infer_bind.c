@@ -70,7 +70,8 @@ pare_status pare_infer_bind(pare_cli *c, const pare_session *s, pare_array **in)
     if (!st && given != n) {
         list_inputs(s, &b);
         st = pare_fail(c->diags, PARE_EINVAL, "infer.inputs", pare_sb_str(&b),
-                       "the model takes %zu inputs, %zu were given with --in", n, given);
+                       "the model takes %zu input%s, %zu %s given with --in", n, n == 1 ? "" : "s", given,
+                       given == 1 ? "was" : "were");
     }
     for (size_t k = 0; k < given && !st; k++) {
         st = target(c, s, k, &at, &path);

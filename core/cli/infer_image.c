@@ -26,7 +26,8 @@ typedef struct infer_images {
     pare_carry_source source;
     pare_classes classes;
     bool classes_fit; /* looked at once, with the first answer */
-    uint64_t answers;
+    bool skip;        /* --data's on_error: an image that can't be decoded is left out */
+    uint64_t answers, left_out, failed;
     json_t *list; /* --json: one object an image */
 } infer_images;
 
@@ -37,6 +38,12 @@ static void data_classes(const pare_pipeline *p, pare_classes *out) {
     int32_t test = p->report.on < 0 ? pare_pipeline_set_find(p, "test") : -1;
     if (test >= 0) pare_classes_of_set(p, test, out);
     if (!out->n) pare_classes_of_pipeline(p, out);
+}
+
+static bool skips(const pare_pipeline *p) {
+    int32_t i = p->report.on >= 0 ? p->report.on : pare_pipeline_set_find(p, "test");
+    if (i < 0 && p->data.n_sets == 1) i = 0;
+    return i >= 0 && p->data.sets[i].source->on_error == PARE_ON_ERROR_SKIP;
 }
 
 static pare_status open_all(infer_images *x) {
@@ -51,9 +58,12 @@ static pare_status open_all(infer_images *x) {
     if (!st) st = pare_model_check(m, c->diags);
     if (!st) st = pare_model_say_not_finite(m, path, c->diags);
     if (!st)
-        st = pare_carry_preprocess(x->p ? pare_carry_given(x->p, NULL) : NULL, m, path, c->diags, &x->pre, &x->source);
+        st = pare_carry_preprocess(x->p ? pare_carry_given_for(x->p, path, c->diags) : NULL, m, path, c->diags, &x->pre,
+                                   &x->source);
     if (!st) st = pare_scored_open(m, &x->compute, (uint32_t)c->args.threads, c->diags, &x->scored);
+    if (st && st != PARE_ECANCELLED && m) pare_say(c->diags, PARE_NOTE, "cli.model", "this is said of %s", path);
     if (!st && x->p) data_classes(x->p, &x->classes);
+    if (!st && x->p) x->skip = skips(x->p);
     if (!st && !x->classes.n) pare_classes_of_model(m, &x->classes);
     pare_model_free(m);
     if (st || x->source == PARE_CARRY_GIVEN) return st;
@@ -182,7 +192,9 @@ static pare_status answer_of(infer_images *x, pare_array *image, const char *pat
     uint32_t batch = x->scored.batch > 1 ? x->scored.batch : 1;
     pare_array *in = repeated(image, batch), *out = NULL;
     if (!in) return pare_fail(d, PARE_ENOMEM, "memory.input", NULL, "no memory for a batch of %u images", batch);
-    pare_status st = pare_session_run(x->scored.session, &in, d, &out);
+    pare_status st = x->answers ? PARE_OK : pare_session_ready(x->scored.session, &in, d);
+    if (st == PARE_ENOMEM) st = PARE_EINVAL; /* what does not fit is the asker's mistake, as in pare bench */
+    if (!st) st = pare_session_run(x->scored.session, &in, d, &out);
     pare_array_unref(in);
     if (!st) st = check_scores(out, batch, d);
     if (!st) {
@@ -210,6 +222,39 @@ static pare_status answer_of(infer_images *x, pare_array *image, const char *pat
 
 /* ---- all of them ---- */
 
+/* Is the latest error that of one image, so that the next may do? */
+static bool of_one_image(const pare_diags *d) {
+    size_t n = pare_diags_count(d);
+    while (n && pare_diags_get(d, n - 1)->severity != PARE_ERROR) n--;
+    const char *code = n ? pare_diags_get(d, n - 1)->code : "";
+    return strncmp(code, "image.", 6) == 0 || strncmp(code, "file.", 5) == 0 || strcmp(code, "data.empty") == 0;
+}
+
+static pare_status answer_file(infer_images *x, const char *path) {
+    pare_diags *d = x->c->diags;
+    pare_data_source src = {
+        .kind = PARE_DATA_FLAT, .path = path, .on_error = x->skip ? PARE_ON_ERROR_SKIP : PARE_ON_ERROR_FAIL};
+    pare_reader_opts opts = {.batch = 1, .threads = 1, .ahead = 1};
+    pare_data_target target = x->scored.target;
+    if (target.ndim) target.dims[0] = -1;
+    pare_data *set = NULL;
+    pare_reader *r = NULL;
+    pare_batch b = {0};
+    pare_status st = pare_data_open(&src, &target, d, &set);
+    if (!st) st = pare_reader_open(set, &x->pre, &target, &opts, d, &r);
+    if (!st) st = pare_reader_next(r, d, &b);
+    if (!st && b.n) st = answer_of(x, b.images, path);
+    if (!st && !b.n) x->left_out++;
+    pare_batch_free(&b);
+    pare_reader_close(r);
+    pare_data_free(set);
+    if (st && st != PARE_ECANCELLED && of_one_image(d)) { /* said; the others are shown */
+        x->failed++;
+        return PARE_OK;
+    }
+    return st;
+}
+
 /* A file, or a folder's images. */
 static pare_status answer_path(infer_images *x, const char *path) {
     pare_diags *d = x->c->diags;
@@ -217,26 +262,36 @@ static pare_status answer_path(infer_images *x, const char *path) {
     if ((len > 4 && strcmp(path + len - 4, ".npy") == 0) || (len > 3 && strcmp(path + len - 3, ".pb") == 0))
         return pare_fail_file(d, PARE_EINVAL, path, "infer.operand", "pare infer MODEL --in X.npy --out DIR",
                               "this is a tensor's name: tensors go with --in, images without");
-    if (pare_path_what(path) == PARE_PATH_NONE)
-        return pare_fail_file(d, PARE_ENOTFOUND, path, "file.missing", NULL, "there is no such image");
-    pare_data_source src = {.kind = PARE_DATA_FLAT, .path = path};
-    pare_reader_opts opts = {.batch = 1, .threads = 1, .ahead = 4};
-    pare_data_target target = x->scored.target;
-    if (target.ndim) target.dims[0] = -1;
-    pare_data *set = NULL;
-    pare_reader *r = NULL;
-    pare_status st = pare_data_open(&src, &target, d, &set);
-    if (!st) st = pare_reader_open(set, &x->pre, &target, &opts, d, &r);
-    while (!st) {
-        pare_batch b = {0};
-        st = pare_reader_next(r, d, &b);
-        if (st || !b.n) break;
-        st = answer_of(x, b.images, pare_data_path(set, b.samples[0]));
-        pare_batch_free(&b);
+    if (pare_path_what(path) == PARE_PATH_NONE) {
+        pare_fail_file(d, PARE_ENOTFOUND, path, "file.missing", NULL, "there is no such image");
+        x->failed++;
+        return PARE_OK;
     }
-    pare_reader_close(r);
+    if (pare_path_what(path) != PARE_PATH_DIR) return answer_file(x, path);
+    pare_data_source src = {
+        .kind = PARE_DATA_FLAT, .path = path, .on_error = x->skip ? PARE_ON_ERROR_SKIP : PARE_ON_ERROR_FAIL};
+    pare_data *set = NULL;
+    pare_status st = pare_data_open(&src, &x->scored.target, d, &set);
+    if (st && st != PARE_ECANCELLED && of_one_image(d)) {
+        x->failed++;
+        return PARE_OK;
+    }
+    for (uint64_t i = 0; !st && i < pare_data_count(set); i++) st = answer_file(x, pare_data_path(set, i));
     pare_data_free(set);
     return st;
+}
+
+/* Those that gave no answer. */
+static pare_status settle(infer_images *x) {
+    uint64_t all = x->answers + x->left_out + x->failed;
+    if (x->left_out)
+        pare_say(x->c->diags, PARE_WARNING, "infer.skipped",
+                 "%" PRIu64 " of %" PRIu64 " images were left out: they can't be decoded", x->left_out, all);
+    if (!x->failed) return PARE_OK;
+    if (all > 1)
+        pare_say(x->c->diags, PARE_NOTE, "infer.failed",
+                 "%" PRIu64 " of %" PRIu64 " can't be read; the others are shown", x->failed, all);
+    return PARE_EINVAL;
 }
 
 static void print_json(infer_images *x) {
@@ -247,6 +302,7 @@ static void print_json(infer_images *x) {
     json_object_set_new(j, "preprocess", json_loads(pare_sb_str(&b), 0, NULL));
     json_object_set_new(j, "preprocess_from", json_string(sources[x->source]));
     json_object_set(j, "images", x->list);
+    json_object_set_new(j, "left_out", json_integer((json_int_t)(x->left_out + x->failed)));
     pare_json_print(j, stdout);
     json_decref(j);
     pare_sb_free(&b);
@@ -257,7 +313,8 @@ pare_status pare_infer_images(pare_cli *c) {
     pare_status st = open_all(&x);
     for (size_t i = 1; i < c->args.rest.len && !st; i++) st = answer_path(&x, c->args.rest.data[i]);
     for (size_t i = 0; i < c->args.image.len && !st; i++) st = answer_path(&x, c->args.image.data[i]);
-    if (!st && x.list) print_json(&x);
+    if (!st && x.list && (x.answers || !x.failed)) print_json(&x);
+    if (!st) st = settle(&x);
     close_all(&x);
     return st;
 }

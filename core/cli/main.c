@@ -56,6 +56,10 @@ static pare_status run_command(const pare_command *cmd, int argc, char **argv, p
     }
     pare_diags_set_quiet(c->diags, c->args.quiet);
     if (c->args.threads) pare_threads_set((uint32_t)c->args.threads);
+    if (c->args.threads > pare_cpu_count())
+        pare_say(c->diags, PARE_WARNING, "cli.threads",
+                 "--threads %llu: this process may run on %u core%s; more threads than that wait for each other",
+                 (unsigned long long)c->args.threads, pare_cpu_count(), pare_cpu_count() == 1 ? "" : "s");
     c->progress = pare_progress_new(c->args.quiet  ? PARE_PROGRESS_OFF
                                     : c->args.json ? PARE_PROGRESS_JSON
                                                    : PARE_PROGRESS_AUTO,

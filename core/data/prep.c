@@ -98,6 +98,12 @@ static pare_status settle_layout(pare_prep *p, pare_diags *d) {
         return bad(p, d, "data.channels", NULL, "channels: %u, and the model takes %" PRId64, set, want);
     p->channels = set ? set : want > 0 && want <= UINT32_MAX ? (uint32_t)want : own ? own : 3;
     bool free_choice = p->pixels && (!own || own == 1 || own == 3);
+    int64_t other = t->ndim == 4 ? t->dims[p->nhwc ? 1 : 3] : -1;
+    if (p->pre.layout != PARE_DATA_LAYOUT_AUTO && want > 0 && !channels_like(want, own) && channels_like(other, own))
+        return bad(p, d, "data.layout",
+                   p->nhwc ? "set layout: nchw, or leave it out" : "set layout: nhwc, or leave it out",
+                   "layout is %s, but the model takes %" PRId64 " channels there and %" PRId64 " where %s has them",
+                   p->nhwc ? "nhwc" : "nchw", want, other, p->nhwc ? "nchw" : "nhwc");
     if (p->channels != own && !(free_choice && (p->channels == 1 || p->channels == 3)))
         return bad(p, d, "data.channels",
                    p->pre.layout == PARE_DATA_LAYOUT_AUTO ? "if the model takes its channels elsewhere, set layout"

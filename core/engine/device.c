@@ -93,9 +93,17 @@ static uint64_t outside(const pare_plan *p) {
     return sum;
 }
 
-/* Says what is needed, what there is, and what would fit. grows: with the batch. */
+/* Rounded up: what --memory takes. */
+static unsigned long long mib(uint64_t grows, uint64_t constants) {
+    uint64_t sum;
+    if (!pare_add_ok(grows, constants, &sum)) sum = UINT64_MAX;
+    return (sum >> 20) + (sum % (1 << 20) != 0);
+}
+
+/* Says what is needed, what there is, and what would fit. grows: with the batch; least: it is only known to be no
+ * less. */
 static pare_status too_much(pare_session *s, const pare_plan *p, uint32_t device, uint64_t grows, uint64_t constants,
-                            uint64_t limit, bool cap, pare_diags *d) {
+                            uint64_t limit, bool cap, bool least, pare_diags *d) {
     pare_sb need = {0}, have = {0}, hint = {0};
     pare_sb_bytes(&need, grows);
     pare_sb_add(&need, " for activations");
@@ -104,13 +112,19 @@ static pare_status too_much(pare_session *s, const pare_plan *p, uint32_t device
     uint64_t each = p->batch > 1 ? (grows + (uint64_t)p->batch - 1) / (uint64_t)p->batch : grows;
     uint64_t would = limit > constants && each ? (limit - constants) / each : 0;
     if (would && p->batch > 1)
-        pare_sb_printf(&hint, "a batch of about %llu fits", (unsigned long long)would);
+        pare_sb_printf(&hint, least ? "a batch of about %llu fits at most" : "a batch of about %llu fits",
+                       (unsigned long long)would);
+    else if (cap)
+        pare_sb_printf(&hint,
+                       least ? "give it more than %llu MiB: --memory %llu" : "%llu MiB are enough: --memory %llu",
+                       mib(grows, constants), least ? 2 * mib(grows, constants) : mib(grows, constants));
     else
-        pare_sb_printf(&hint, "%llu bytes are enough", (unsigned long long)(grows + constants));
+        pare_sb_printf(&hint, least ? "more than %llu MiB are needed" : "%llu MiB are enough", mib(grows, constants));
     pare_status st = pare_fail(
-        d, PARE_ENOMEM, "engine.memory", pare_sb_str(&hint), "a run on \"%s\"%s%.0lld needs %s, but %s %s%s",
+        d, PARE_ENOMEM, "engine.memory", pare_sb_str(&hint), "a run on \"%s\"%s%.0lld needs %s%s, but %s %s%s",
         s->devices[device].use.backend->id, p->batch > 1 ? " at batch " : "", (long long)(p->batch > 1 ? p->batch : 0),
-        pare_sb_str(&need), cap ? "memory is capped at" : "this machine has", pare_sb_str(&have), cap ? "" : " free");
+        least ? "at least " : "", pare_sb_str(&need), cap ? "memory is capped at" : "this machine has",
+        pare_sb_str(&have), cap ? "" : " free");
     pare_sb_free(&need);
     pare_sb_free(&have);
     pare_sb_free(&hint);
@@ -129,7 +143,7 @@ static pare_status fits(pare_session *s, const pare_plan *p, uint32_t device, ui
     const pare_engine_device *dev = &s->devices[device];
     uint64_t constants = p->constants[device], total;
     if (!pare_add_ok(arena, constants, &total)) total = UINT64_MAX;
-    if (s->memory && total > s->memory) return too_much(s, p, device, arena, constants, s->memory, true, d);
+    if (s->memory && total > s->memory) return too_much(s, p, device, arena, constants, s->memory, true, false, d);
     if (p->used || !pare_engine_on_host(s, device)) return PARE_OK; /* it has run */
     constants -= constants < dev->constant_bytes ? constants : dev->constant_bytes;
     uint64_t grows = arena;
@@ -137,7 +151,7 @@ static pare_status fits(pare_session *s, const pare_plan *p, uint32_t device, ui
     if (!pare_add_ok(grows, constants, &total)) total = UINT64_MAX;
     if (total < ASK_FROM) return PARE_OK;
     uint64_t more = machine_room(dev);
-    return total <= more ? PARE_OK : too_much(s, p, device, grows, constants, more, false, d);
+    return total <= more ? PARE_OK : too_much(s, p, device, grows, constants, more, false, false, d);
 }
 
 /* The tensors that a heavy node reads and writes, which lie side by side; the graph's inputs are not the arena's. */
@@ -164,7 +178,8 @@ pare_status pare_engine_inputs_fit(pare_session *s, pare_array *const *in, pare_
     pare_sb_bytes(&need, sum);
     pare_sb_bytes(&have, room);
     if (batch > 1)
-        pare_sb_printf(&hint, "a batch of about %llu fits", (unsigned long long)(room / (sum / (uint64_t)batch + 1)));
+        pare_sb_printf(&hint, "a batch of about %llu fits by its inputs; activations take their share, too",
+                       (unsigned long long)(room / (sum / (uint64_t)batch + 1)));
     pare_status st = pare_fail(d, PARE_ENOMEM, "engine.memory", batch > 1 ? pare_sb_str(&hint) : NULL,
                                "the inputs of batch %lld alone take %s, but this machine has %s free", (long long)batch,
                                pare_sb_str(&need), pare_sb_str(&have));
@@ -174,6 +189,16 @@ pare_status pare_engine_inputs_fit(pare_session *s, pare_array *const *in, pare_
     return st;
 }
 
+/* Bytes of the model's constants as they are in the file. */
+static uint64_t weights_of(const pare_model *m) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < m->tensors.len; i++) {
+        const pare_tensor *t = m->tensors.data[i];
+        if (t && t->blob && !pare_add_ok(sum, t->blob->len, &sum)) return UINT64_MAX;
+    }
+    return sum;
+}
+
 pare_status pare_engine_fits_ahead(pare_session *s, const pare_model *m, const pare_plan *p, pare_diags *d) {
     const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);
     uint64_t most = 0, grows;
@@ -181,7 +206,7 @@ pare_status pare_engine_fits_ahead(pare_session *s, const pare_model *m, const p
         uint64_t bytes = node_bytes(m, pare_model_node(m, g->nodes.data[i]));
         if (bytes > most) most = bytes;
     }
-    if (s->memory && most > s->memory) return too_much(s, p, 0, most, 0, s->memory, true, d);
+    if (s->memory && most > s->memory) return too_much(s, p, 0, most, weights_of(m), s->memory, true, true, d);
     grows = most;
     for (size_t i = 0; p->unfed && i < s->input_values.len; i++) {
         const pare_value *v = pare_model_value(m, s->input_values.data[i]);
@@ -189,7 +214,7 @@ pare_status pare_engine_fits_ahead(pare_session *s, const pare_model *m, const p
     }
     if (grows < ASK_FROM || !pare_engine_on_host(s, 0)) return PARE_OK;
     uint64_t room = machine_room(&s->devices[0]);
-    return grows <= room ? PARE_OK : too_much(s, p, 0, grows, 0, room, false, d);
+    return grows <= room ? PARE_OK : too_much(s, p, 0, grows, 0, room, false, true, d);
 }
 
 pare_status pare_engine_arenas(pare_session *s, const pare_plan *p, pare_diags *d) {

@@ -145,8 +145,9 @@ static pare_status run_node(pare_session *s, pare_model *m, const pare_node *n, 
         if (!st) st = b->sync(dev->handle);
     }
     if (st)
-        st = pare_fail(d, st, "engine.fold", NULL, "%s node \"%s\" of constants can't be computed: %s", n->op_type,
-                       pare_engine_node_name(m, n), pare_engine_why(n->op_type, st));
+        st = pare_fail(d, st, "engine.fold", NULL, "%s node \"%s\" of %s can't be computed: %s", n->op_type,
+                       pare_engine_node_name(m, n), m == s->model ? "constants" : "the inputs' numbers or shapes",
+                       pare_engine_why(n->op_type, st));
     goto done;
 none:
     if (!st) st = PARE_ENOTFOUND;

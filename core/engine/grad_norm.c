@@ -16,8 +16,9 @@ static void give_three(pare_grad *g, const pare_node *n, uint32_t first) {
 }
 
 void pare_grad_rule_batch_norm_train(pare_grad *g, const pare_node *n) {
-    uint32_t y = pare_node_attr_int(n, "relu", 0) ? n->out[0] : 0;
-    uint32_t first = OWN(g, "BatchNormGrad", 3, pare_grad_dy(g, n, 0), n->in[0], n->in[1], n->out[3], n->out[4], y);
+    uint32_t bias = pare_node_attr_int(n, "relu", 0) ? n->in[2] : 0; /* y comes of x again: one tensor less to read */
+    uint32_t first =
+        OWN(g, "BatchNormGrad", 3, pare_grad_dy(g, n, 0), n->in[0], n->in[1], n->out[3], n->out[4], 0, bias);
     pare_grad_attrs(g, first, n);
     give_three(g, n, first);
 }

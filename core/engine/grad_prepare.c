@@ -147,9 +147,9 @@ static uint32_t step_input(prepare *p) {
     return v;
 }
 
-/* The ratio: an input since opset 12. What is not constant, or drops nothing, stays as it is. */
+/* The ratio: an input since opset 12, an attribute before. What is not constant, or drops nothing, stays as it is. */
 static pare_status dropout(prepare *p, pare_node *n, pare_diags *d) {
-    double ratio = 0.5;
+    double ratio = (double)pare_node_attr_float(n, "ratio", 0.5f);
     if (n->n_in > 1 && n->in[1]) {
         const pare_value *v = pare_model_value(p->m, n->in[1]);
         pare_tensor *t = pare_model_tensor(p->m, v->tensor);

@@ -160,8 +160,9 @@ struct pare_session {
     uint32_t n_devices, threads;
     uint64_t memory;
     bool profile;
-    bool passes, attention; /* a plan's model is rewritten too; the main device has a kernel for attention */
-    pare_tune *tune;        /* NULL: the backend's best guess is taken */
+    bool passes, attention;  /* a plan's model is rewritten too; the main device has a kernel for attention */
+    pare_tune *tune;         /* NULL: the backend's best guess is taken */
+    pare_progress *progress; /* of choosing by measurement; or NULL */
     PARE_VEC(pare_port) inputs;
     PARE_VEC(uint32_t) input_values;
     bool *decides;               /* [input]: its numbers decide shapes, so they are part of a plan's key */

@@ -59,6 +59,7 @@ bool pare_session_takes(const pare_session *s, int64_t rows) {
     return true;
 }
 
+int64_t pare_session_own_batch(const pare_session *s) { return s->rows.fixed; }
 int64_t pare_session_piece(const pare_session *s) { return s->rows.latest; }
 
 /* Rows of the first input that carries the batch; 0: none does. */

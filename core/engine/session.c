@@ -127,6 +127,7 @@ pare_status pare_session_open(const pare_model *m, const pare_session_opts *opts
     s->threads = opts->threads ? opts->threads : pare_threads();
     s->memory = opts->memory;
     s->profile = opts->profile;
+    s->progress = opts->progress;
     s->rows.any = opts->any_batch;
     s->rows.piece = opts->piece;
     s->model = pare_model_clone(m);

@@ -9,6 +9,7 @@
 #ifndef PARE_ENGINE_SESSION_H
 #define PARE_ENGINE_SESSION_H
 
+#include "base/progress.h"
 #include "model/array.h"
 
 #include <pare/backend.h>
@@ -43,6 +44,7 @@ typedef struct pare_session_opts {
     bool no_passes; /* for tests: only lowering */
     bool profile;   /* times each node (pare_session_profile) */
     bool tune;      /* kernels may be chosen by timing them; the environment's PARE_TUNE=off|on goes before it */
+    pare_progress *progress; /* of that timing, which may take a while; borrowed for the session's life; or NULL */
     /* Takes any number of rows in dim 0 where the file fixes it: at once where it is proven that rows don't know of each
      * other (the ports then have a symbol there), else piece by piece, which is said once. */
     bool any_batch;
@@ -89,6 +91,8 @@ pare_status pare_session_ready(pare_session *s, pare_array *const *in, pare_diag
 
 /* Does a run with this many rows fit, as far as the batch goes? */
 bool pare_session_takes(const pare_session *s, int64_t rows);
+/* The batch that the file fixes, whether or not others are taken (any_batch); 0: it is open, or any_batch is off. */
+int64_t pare_session_own_batch(const pare_session *s);
 /* Rows that the latest run took at once; 0: all. */
 int64_t pare_session_piece(const pare_session *s);
 

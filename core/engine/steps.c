@@ -376,6 +376,7 @@ pare_status pare_plan_steps(pare_session *s, pare_model *m, pare_plan *p, pare_d
     free(b.done);
     pare_vec_free(&b.updates);
     pare_arena_free(&b.tmp);
+    if (b.heavy_all) pare_progress_end(s->progress);
     if (s->tune) pare_tune_save(s->tune);
     return st;
 }

@@ -269,9 +269,25 @@ static void take(pare_builder *b, const pare_tune_times *t, const pare_layout *a
     *r = first.r;
 }
 
+/* How far the choosing is. Nothing is said of a plan whose times are all known. */
+static void say_measuring(pare_builder *b) {
+    const pare_graph *g = pare_model_graph(b->m, PARE_MAIN_GRAPH);
+    char what[64];
+    if (!b->s->progress) return;
+    if (!b->heavy_all) {
+        for (size_t i = 0; i < g->nodes.len; i++)
+            b->heavy_all += pare_steps_heavy(pare_model_node(b->m, g->nodes.data[i]));
+        pare_progress_begin(b->s->progress, "choosing kernels");
+    }
+    snprintf(what, sizeof what, "%llu/%llu", (unsigned long long)b->heavy, (unsigned long long)b->heavy_all);
+    pare_progress_update(b->s->progress, (double)(b->heavy - 1) / (double)b->heavy_all, what);
+}
+
 static void tuned(pare_builder *b, uint32_t device, pare_request *r) {
     const pare_layout plain = {.kind = PARE_LAYOUT_PLAIN};
-    if (device || !pare_steps_heavy(r->node) || r->info.view || !r->n_in) return;
+    if (device || !pare_steps_heavy(r->node)) return;
+    b->heavy++;
+    if (r->info.view || !r->n_in) return;
     pare_layout *at = pare_arena_alloc(&b->tmp, r->n_in * sizeof *at);
     for (uint32_t i = 0; i < r->n_in; i++) {
         const pare_variant *have = r->values[i] ? pare_steps_find(b, r->values[i], device, NULL) : NULL;
@@ -280,7 +296,10 @@ static void tuned(pare_builder *b, uint32_t device, pare_request *r) {
     pare_sb key = {0};
     key_of(r, at, &key);
     const pare_tune_times *t = pare_tune_find(b->s->tune, pare_sb_str(&key));
-    if (!t && !pare_cancelled()) t = measured(b, pare_sb_str(&key), r, at, device);
+    if (!t && !pare_cancelled()) {
+        say_measuring(b);
+        t = measured(b, pare_sb_str(&key), r, at, device);
+    }
     pare_sb_free(&key);
     if (t) take(b, t, at, device, r);
 }

@@ -32,6 +32,7 @@ typedef struct pare_builder {
     uint32_t *waiting;          /* [node id]: the node that is emitted when this one's turn comes, 0: none */
     unsigned char *done;        /* [node id]: its step is there */
     PARE_VEC(uint32_t) updates; /* nodes that write over variables, and wait for other readers */
+    uint64_t heavy, heavy_all;  /* nodes whose kernels may be measured: met so far, and all once one is measured */
 } pare_builder;
 
 /* ---- steps_variant.c ---- */
@@ -40,7 +41,7 @@ pare_step *pare_steps_step(pare_builder *b, pare_step_kind kind, uint32_t device
 void pare_steps_keep(pare_builder *b, void *kernel, uint32_t device); /* the plan frees it */
 uint32_t pare_steps_row(pare_builder *b, const char *node, const char *op, const char *kernel,
                         const pare_layout *layout, uint32_t device, uint32_t dtype, int64_t macs);
-const char *pare_steps_layout_text(pare_arena *a, const pare_layout *l);
+const char *pare_steps_layout_text(pare_arena *a, const pare_engine_device *dev, const pare_layout *l);
 bool pare_steps_same(const pare_layout *a, const pare_layout *b);
 uint64_t pare_steps_plain_bytes(const pare_value *v); /* UINT64_MAX: too many to count */
 void pare_steps_add(pare_builder *b, uint32_t value, uint32_t buffer, uint32_t device, bool host, pare_layout layout);

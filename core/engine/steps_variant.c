@@ -62,8 +62,11 @@ void pare_steps_keep(pare_builder *b, void *kernel, uint32_t device) {
     p->kernels[p->n_kernels++].device = device;
 }
 
-const char *pare_steps_layout_text(pare_arena *a, const pare_layout *l) {
+const char *pare_steps_layout_text(pare_arena *a, const pare_engine_device *dev, const pare_layout *l) {
     if (l->kind != PARE_LAYOUT_OWN) return "plain";
+    const pare_backend *be = dev->use.backend;
+    const char *name = PARE_HAS(pare_backend, be, layout_name) ? be->layout_name(dev->handle, l->id) : NULL;
+    if (name && *name) return pare_arena_strdup(a, name);
     return pare_arena_printf(a, "own:%llx", (unsigned long long)l->id);
 }
 
@@ -73,7 +76,7 @@ uint32_t pare_steps_row(pare_builder *b, const char *node, const char *op, const
     pare_profile_node r = {.node = pare_arena_strdup(a, node),
                            .op_type = pare_arena_strdup(a, op),
                            .kernel = pare_arena_strdup(a, kernel ? kernel : ""),
-                           .layout = pare_steps_layout_text(a, layout),
+                           .layout = pare_steps_layout_text(a, &b->s->devices[device], layout),
                            .device = b->s->devices[device].use.backend->id,
                            .dtype = pare_dtype_name(dtype),
                            .macs = macs};
@@ -132,8 +135,8 @@ static pare_status reorder(pare_builder *b, const pare_value *v, const pare_vari
     if (!st) st = dev->use.backend->kernel_info(kernel, &info);
     if (st)
         return pare_fail(b->d, st, "engine.reorder", NULL, "backend \"%s\" can't bring \"%s\" from layout %s to %s: %s",
-                         dev->use.backend->id, v->name, pare_steps_layout_text(&b->tmp, &from->layout),
-                         pare_steps_layout_text(&b->tmp, want), pare_status_text(st));
+                         dev->use.backend->id, v->name, pare_steps_layout_text(&b->tmp, dev, &from->layout),
+                         pare_steps_layout_text(&b->tmp, dev, want), pare_status_text(st));
     uint64_t nbytes = want->kind == PARE_LAYOUT_PLAIN ? pare_steps_plain_bytes(v) : want->nbytes;
     *out = (pare_variant){.device = device, .host = false, .layout = *want};
     out->host = want->kind == PARE_LAYOUT_PLAIN && pare_engine_on_host(b->s, device);

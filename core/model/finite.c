@@ -154,8 +154,7 @@ pare_status pare_model_say_not_finite(const pare_model *m, const char *name, par
                  "and MaxPool answer a NaN with a number",
                  name, f.names);
     else if (!st && f.infinite)
-        pare_say(d, PARE_NOTE, "model.not-finite", "%s: weights hold infinite values, as masks may: %s", name,
-                 f.names);
+        pare_say(d, PARE_NOTE, "model.not-finite", "%s: weights hold infinite values, as masks may: %s", name, f.names);
     pare_not_finite_free(&f);
     return st;
 }

@@ -2,6 +2,7 @@
 #include "pipeline/carry.h"
 
 #include "base/json.h"
+#include "base/os.h"
 #include "model/edit.h"
 
 #include <stdlib.h>
@@ -12,6 +13,38 @@
 const pare_data_preprocess *pare_carry_given(const pare_pipeline *p, const pare_pipeline_model *pm) {
     if (pm && pm->own_preprocess) return pm->preprocess;
     return p->data.preprocess_at.src ? (pm ? pm->preprocess : p->data.preprocess) : NULL;
+}
+
+/* The model whose file lies at `path`, or NULL. */
+static const pare_pipeline_model *model_at(const pare_pipeline *p, const char *path) {
+    char *real = pare_path_real(path);
+    const pare_pipeline_model *found = NULL;
+    for (size_t i = 0; i < p->n_models && !found && real; i++) {
+        char *its = p->models[i].onnx ? pare_path_real(p->models[i].onnx) : NULL;
+        if (its && strcmp(its, real) == 0) found = &p->models[i];
+        free(its);
+    }
+    free(real);
+    return found;
+}
+
+const pare_data_preprocess *pare_carry_given_for(const pare_pipeline *p, const char *path, pare_diags *d) {
+    const pare_pipeline_model *pm = model_at(p, path);
+    if (!pm && p->n_models == 1) {
+        pm = &p->models[0];
+        if (pm->own_preprocess)
+            pare_say(d, PARE_NOTE, "carry.preprocess", "%s is taken for %s's model %s: its preprocess is used", path,
+                     p->path, pm->name);
+    }
+    pare_sb b = {0};
+    for (size_t i = 0; i < p->n_models && !pm; i++)
+        if (p->models[i].own_preprocess) pare_sb_printf(&b, "%smodels.%s", b.len ? ", " : "", p->models[i].name);
+    if (b.len)
+        pare_say(d, PARE_NOTE, "carry.preprocess",
+                 "%s is none of the models of %s: the preprocess of its own that these have is not used: %s", path,
+                 p->path, pare_sb_str(&b));
+    pare_sb_free(&b);
+    return pare_carry_given(p, pm);
 }
 
 pare_status pare_carry_preprocess(const pare_data_preprocess *given, const pare_model *m, const char *name,

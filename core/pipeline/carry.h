@@ -19,6 +19,9 @@ typedef enum { PARE_CARRY_GIVEN, PARE_CARRY_MODEL, PARE_CARRY_NOTHING } pare_car
 
 /* What a pipeline says of one of its models' input (pm NULL: of every model's); NULL: nothing. */
 const pare_data_preprocess *pare_carry_given(const pare_pipeline *p, const pare_pipeline_model *pm);
+/* The same for a model that stands alone, at `path`: it is the pipeline's model of that file, or the only one there is.
+ * Says so where it is taken for that one, and which models' own keys are not used. */
+const pare_data_preprocess *pare_carry_given_for(const pare_pipeline *p, const char *path, pare_diags *d);
 /* What a model's samples go through: `given` where it is not NULL, else what the model carries, else nothing (8-bit
  * pixels become x/255). PARE_EINVAL, reported about `name`: the model's entry can't be read. source may be NULL. */
 pare_status pare_carry_preprocess(const pare_data_preprocess *given, const pare_model *m, const char *name,

@@ -122,17 +122,22 @@ static void read_data_only(pare_config *c) {
     pare_config_keys(c, root, "", keys, COUNT(keys));
     read_name(c, root);
     pare_yaml_node *data = pare_yaml_get(root, "data"), *on = pare_yaml_get(pare_yaml_get(root, "report"), "on");
-    pare_yaml_node *seed = pare_yaml_get(root, "seed");
+    pare_yaml_node *seed = pare_yaml_get(root, "seed"), *models = pare_yaml_get(root, "models");
     size_t before = c->errors;
     substitute_in(c, seed);
     substitute_in(c, data);
     substitute_in(c, on);
+    for (uint32_t i = 0; models && models->kind == PARE_YAML_MAP && i < models->n; i++) {
+        substitute_in(c, pare_yaml_get(models->items[i], "onnx"));
+        substitute_in(c, pare_yaml_get(models->items[i], "preprocess"));
+    }
     if (c->errors > before) return;
     read_seed(c, seed);
     if (!data)
         pare_config_fail(c, (pare_span){.src = &c->p->yaml->src}, "data", "config.missing",
                          "as in `data: {test: {folder: images}}`", "data is missing");
     pare_config_data(c, data);
+    pare_config_model_inputs(c, models);
     if (on) pare_config_report_on(c, on);
 }
 

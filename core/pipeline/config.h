@@ -182,8 +182,8 @@ typedef struct pare_pipeline_opts {
  * the status PARE_EINVAL (or what reading the file gave). Free *out after the last diagnostic that may quote it. */
 pare_status pare_pipeline_open(const char *path, const pare_pipeline_opts *opts, pare_diags *d, pare_pipeline **out);
 /* Any YAML with a `data:` block, a whole pipeline as well: version (may be left out), name, seed, data and report.on
- * are read, and the other keys of a pipeline are let be. Of opts only `sets` counts; NULL: none. As above otherwise;
- * p->models, p->steps, p->output stay empty. */
+ * are read, and of each model its onnx and preprocess; the other keys of a pipeline are let be. Of opts only `sets`
+ * counts; NULL: none. As above otherwise; p->steps and p->output stay empty, and so does what else a model has. */
 pare_status pare_pipeline_data_open(const char *path, const pare_pipeline_opts *opts, pare_diags *d,
                                     pare_pipeline **out);
 void pare_pipeline_free(pare_pipeline *p); /* NULL is fine */

@@ -129,6 +129,26 @@ void pare_config_models(pare_config *c, const pare_yaml_node *models) {
     }
 }
 
+void pare_config_model_inputs(pare_config *c, const pare_yaml_node *models) {
+    pare_pipeline *p = c->p;
+    if (!models || models->kind != PARE_YAML_MAP) return;
+    p->models = pare_arena_alloc(&p->arena, (models->n + 1) * sizeof *p->models);
+    for (uint32_t i = 0; i < models->n; i++) {
+        const pare_yaml_node *n = models->items[i], *pre = pare_yaml_get(n, "preprocess");
+        const pare_yaml_node *onnx = pare_yaml_get(n, "onnx");
+        const char *path = pare_arena_printf(&p->arena, "models.%s", n->key);
+        pare_pipeline_model *m = &p->models[p->n_models++];
+        *m = (pare_pipeline_model){.name = n->key, .preprocess = p->data.preprocess, .at = n->key_at};
+        m->last = (pare_pipeline_ref){PARE_REF_MODEL, i};
+        if (onnx && pare_yaml_is_text(onnx))
+            m->onnx = pare_config_path(c, onnx, pare_arena_printf(&p->arena, "%s.onnx", path), false);
+        if (!pre) continue;
+        m->own_preprocess = true;
+        m->preprocess =
+            pare_config_preprocess(c, pre, pare_arena_printf(&p->arena, "%s.preprocess", path), p->data.preprocess);
+    }
+}
+
 /* ---- report ---- */
 
 static const struct {

@@ -57,6 +57,8 @@ extern const char *const pare_config_layouts[3]; /* the words, in the order of d
 /* The parts. Each says what is wrong and goes on as far as it makes sense. */
 void pare_config_set(pare_config *c, const char *set);
 void pare_config_models(pare_config *c, const pare_yaml_node *models);
+/* Of each model only its name, its file (which need not be there) and its preprocess. NULL: no such block. */
+void pare_config_model_inputs(pare_config *c, const pare_yaml_node *models);
 /* A new one in the arena: `base` (NULL: the defaults) with the keys of n (NULL: none) laid over it; null takes a key
  * back. Never NULL. */
 struct pare_data_preprocess *pare_config_preprocess(pare_config *c, const pare_yaml_node *n, const char *path,

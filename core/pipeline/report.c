@@ -262,7 +262,8 @@ static void print_measured(const pare_report *r, FILE *out) {
     if (r->latency.runs) {
         n.len = 0;
         pare_sb_count(&n, r->latency.runs);
-        fprintf(out, "  Latency: batch %u of noise, %s runs each, in turn", r->latency.batch, pare_sb_str(&n));
+        fprintf(out, "  Latency: batch %u of noise, %s run%s%s", r->latency.batch, pare_sb_str(&n),
+                r->latency.runs == 1 ? "" : "s", r->steps.len ? " each, in turn" : "");
         if (r->steps.len) fprintf(out, "; in brackets the ratio of medians to %s's", base);
         fprintf(out, ".\n  By %s, ", r->latency.engine);
         if (!strstr(r->latency.engine, "thread")) fprintf(out, "%u threads, ", r->latency.threads);

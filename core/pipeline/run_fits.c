@@ -85,11 +85,11 @@ static pare_status samples(pare_run *r) {
     /* each pair of a set and a model once */
     char *seen = pare_xcalloc(p->n_models * p->data.n_sets + 1, 1);
     for (size_t i = 0; i < p->n_models && p->report.on >= 0 && !pare_cancelled(); i++) {
+        seen[i * p->data.n_sets + (size_t)p->report.on] = 1;
         st = set_fits(r, r->set, (uint32_t)i); /* NULL where samples are made for each model, or none are wanted */
         if (st && !first) first = st;
         if (st && st != PARE_ECANCELLED)
-            pare_say_at(r->d, PARE_NOTE, p->report.on_at, "run.measure", NULL,
-                        "this is where the report asks for it");
+            pare_say_at(r->d, PARE_NOTE, p->report.on_at, "run.measure", NULL, "this is where the report asks for it");
     }
     for (size_t i = 0; i < p->n_steps && !pare_cancelled(); i++) {
         const pare_pipeline_step *s = &p->steps[i];

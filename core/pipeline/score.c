@@ -136,6 +136,19 @@ static pare_status keep_rows(pare_logits *keep, uint64_t total, uint64_t first, 
     return PARE_OK;
 }
 
+/* Samples of a batch that hold NaN or infinity. A NaN may be lost on the way to the outputs. */
+static uint64_t odd_samples(const pare_array *a, uint64_t n) {
+    const uint32_t *bits = pare_array_data(a);
+    uint64_t each = n ? a->count / n : 0, samples = 0;
+    if (a->dtype != PARE_FLOAT) return 0;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t odd = 0;
+        for (uint64_t k = i * each; k < (i + 1) * each; k++) odd += (bits[k] & 0x7f800000) == 0x7f800000;
+        samples += odd != 0;
+    }
+    return samples;
+}
+
 static pare_status score_batch(pare_scored *s, const pare_batch *b, uint64_t first, uint64_t total,
                                const pare_logits *baseline, pare_logits *keep, pare_diags *d, pare_tally *out) {
     pare_array *in[] = {b->images}, *got[1] = {NULL};
@@ -162,7 +175,7 @@ pare_status pare_score(pare_scored *s, const pare_data *set, const pare_data_pre
                        pare_tally *out) {
     pare_reader_opts opts = {.batch = s->batch ? s->batch : BATCH, .threads = 1, .drop_last = s->batch > 1};
     pare_reader *r = NULL;
-    uint64_t total = pare_data_count(set), first = 0;
+    uint64_t total = pare_data_count(set), first = 0, odd = 0;
     pare_status st = pare_reader_open(set, pre, &s->target, &opts, d, &r);
     while (!st) {
         pare_batch b = {0};
@@ -170,6 +183,7 @@ pare_status pare_score(pare_scored *s, const pare_data *set, const pare_data_pre
         if (st || !b.n) break;
         st = score_batch(s, &b, first, total, baseline, keep, d, out);
         first += b.n;
+        odd += odd_samples(b.images, b.n);
         pare_batch_free(&b);
         if (progress) pare_progress_update(progress, (double)first / (double)total, NULL);
         if (!st && pare_cancelled()) st = PARE_ECANCELLED;
@@ -183,6 +197,9 @@ pare_status pare_score(pare_scored *s, const pare_data *set, const pare_data_pre
         pare_say(d, PARE_NOTE, "score.short",
                  "the graph's batch is fixed at %u: %" PRIu64 " of %" PRIu64 " samples were run", s->batch, first,
                  total);
+    if (!st && odd)
+        pare_say(d, PARE_WARNING, "score.odd-samples",
+                 "%" PRIu64 " of %" PRIu64 " samples hold NaN or infinity before the model sees them", odd, first);
     if (!st && out->not_finite)
         pare_say(d, PARE_WARNING, "score.not-finite",
                  "%s: %" PRIu64 " of %" PRIu64 " samples give outputs that are NaN or infinite, %" PRIu64
@@ -212,15 +229,35 @@ bool pare_score_can_time(const pare_scored *s, pare_diags *d) {
     return true;
 }
 
+/* Sizes to begin with, where some are open: those of images as most models take them. */
+static char *example_of(const pare_port *p) {
+    pare_sb b = {0};
+    pare_sb_printf(&b, "say its sizes, as in --shape %s=", p->name);
+    for (int32_t k = 0; k < (p->ndim < 0 ? 4 : p->ndim); k++) {
+        int64_t known = p->ndim < 0 ? -1 : p->dims[k].value, usual = !k ? 1 : p->ndim == 3 ? 16 : k == 1 ? 3 : 224;
+        pare_sb_printf(&b, "%s%" PRId64, k ? "," : "", known >= 0 ? known : usual);
+    }
+    char *text = pare_xstrdup(pare_sb_str(&b));
+    pare_sb_free(&b);
+    return text;
+}
+
+static pare_status open_size(const pare_port *p, int32_t k, pare_diags *d) {
+    char *hint = example_of(p);
+    pare_status st = p->ndim < 0 || p->ndim > PARE_ARRAY_DIMS
+                         ? pare_fail(d, PARE_EUNSUPPORTED, "score.shape", hint, "input %s has no known rank", p->name)
+                         : pare_fail(d, PARE_EUNSUPPORTED, "score.shape", hint, "input %s: dimension %d (%s) is open",
+                                     p->name, k, p->dims[k].symbol ? p->dims[k].symbol : "unnamed");
+    free(hint);
+    return st;
+}
+
 static pare_status noise_dims(const pare_session *s, const pare_port *p, uint32_t batch, pare_diags *d, int64_t *dims) {
-    if (p->ndim < 0 || p->ndim > PARE_ARRAY_DIMS)
-        return pare_fail(d, PARE_EUNSUPPORTED, "score.shape", NULL, "input %s has no known rank", p->name);
+    int64_t own = pare_session_own_batch(s) > 0 ? pare_session_own_batch(s) : 1;
+    if (p->ndim < 0 || p->ndim > PARE_ARRAY_DIMS) return open_size(p, 0, d);
     for (int32_t k = 0; k < p->ndim; k++) {
-        dims[k] = p->dims[k].value >= 0 ? p->dims[k].value : k ? -1 : batch ? (int64_t)batch : 1;
-        if (dims[k] < 0)
-            return pare_fail(d, PARE_EUNSUPPORTED, "score.shape", "export the model with fixed sizes",
-                             "input %s: dimension %d (%s) is open", p->name, k,
-                             p->dims[k].symbol ? p->dims[k].symbol : "unnamed");
+        dims[k] = p->dims[k].value >= 0 ? p->dims[k].value : k ? -1 : batch ? (int64_t)batch : own;
+        if (dims[k] < 0) return open_size(p, k, d);
     }
     if (batch && p->ndim && dims[0] == 1 && pare_session_takes(s, batch)) dims[0] = batch; /* one by one */
     if (!batch || !p->ndim || dims[0] == batch) return PARE_OK;
@@ -243,13 +280,23 @@ static pare_status noise_fits(pare_session *s, pare_array *shapes, pare_diags *d
 }
 
 pare_status pare_score_noise(pare_session *s, uint32_t batch, pare_diags *d, pare_array ***out) {
+    return pare_score_noise_like(s, NULL, batch, d, out);
+}
+
+pare_status pare_score_noise_like(pare_session *s, const pare_score_shape *given, uint32_t batch, pare_diags *d,
+                                  pare_array ***out) {
     size_t n = pare_session_n_inputs(s);
     pare_array **in = pare_xcalloc(n, sizeof *in), *shapes = pare_xcalloc(n, sizeof *shapes);
     pare_status st = PARE_OK;
     for (size_t i = 0; i < n && !st; i++) {
         const pare_port *p = pare_session_input(s, i);
         shapes[i] = (pare_array){.refs = 1, .dtype = p->dtype, .ndim = (uint32_t)p->ndim};
-        st = noise_dims(s, p, batch, d, shapes[i].dims);
+        if (given && given[i].given) {
+            shapes[i].ndim = given[i].ndim;
+            memcpy(shapes[i].dims, given[i].dims, sizeof given[i].dims);
+        } else {
+            st = noise_dims(s, p, batch, d, shapes[i].dims);
+        }
         if (!st && (!pare_dims_count(shapes[i].dims, shapes[i].ndim, &shapes[i].count) ||
                     !pare_dtype_nbytes(p->dtype, shapes[i].count, &shapes[i].nbytes)))
             st = no_input(p, d);

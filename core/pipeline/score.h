@@ -54,8 +54,18 @@ json_t *pare_score_classes_json(const pare_data *set, const pare_tally *t);
 /* Are all sizes of the session's inputs but the batch known, so that noise can be made for it? Else a warning. */
 bool pare_score_can_time(const pare_scored *s, pare_diags *d);
 
-/* Inputs of a batch size filled with repeatable noise, for timing; n_inputs arrays, the caller's to unref and free. */
+/* Inputs of a batch size (0: the model's own, else 1) filled with repeatable noise, for timing; n_inputs arrays, the
+ * caller's to unref and free. */
 pare_status pare_score_noise(pare_session *s, uint32_t batch, pare_diags *d, pare_array ***out);
+/* Sizes of an input that go before the model's and the batch. */
+typedef struct pare_score_shape {
+    bool given;
+    uint32_t ndim;
+    int64_t dims[PARE_ARRAY_DIMS];
+} pare_score_shape;
+/* The same with one shape an input, as far as they are given. */
+pare_status pare_score_noise_like(pare_session *s, const pare_score_shape *shapes, uint32_t batch, pare_diags *d,
+                                  pare_array ***out);
 void pare_score_noise_free(const pare_session *s, pare_array **in);
 
 #endif

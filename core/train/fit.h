@@ -38,8 +38,9 @@ typedef struct pare_fit_env {
     void *ctx;
 } pare_fit_env;
 
-/* PARE_EINVAL, PARE_EUNSUPPORTED, PARE_ENOMEM: reported. flags: PARE_FIT_GRADIENTS (hooks will want them, BEFORE_UPDATE),
- * PARE_FIT_MASKS (pare_fit_mask_set is for all tensors, not only for those that are masked now), PARE_FIT_STILL (weights do not move). */
+/* PARE_EINVAL, PARE_EUNSUPPORTED, PARE_ENOMEM: reported. flags: PARE_FIT_GRADIENTS (hooks will want them,
+ * BEFORE_UPDATE), PARE_FIT_MASKS (pare_fit_mask_set is for all tensors, not only for those that are masked now),
+ * PARE_FIT_STILL (weights do not move). */
 pare_status pare_fit_open(const pare_model *m, const pare_fit_opts *o, const pare_fit_env *env, uint32_t flags,
                           pare_diags *d, pare_fit **out);
 void pare_fit_hook_add(pare_fit *f, uint32_t when, uint64_t first, pare_fit_hook *fn, void *ctx, const pare_host *host);

@@ -64,8 +64,9 @@ typedef struct pare_train_loss_env {
 /* The value that a loss takes: before a Softmax or LogSoftmax that ends the graph, else the first output. 0: none. */
 uint32_t pare_train_logits(const pare_model *m);
 
-/* m is not changed. flags: PARE_FIT_GRADIENTS: gradients can be summed over micro-batches and looked at before the update
- * (FIRST, ADD and APPLY are there); with it or PARE_FIT_MASKS every weight has a mask. PARE_EINVAL, PARE_EUNSUPPORTED, PARE_ENOMEM: reported. */
+/* m is not changed. flags: PARE_FIT_GRADIENTS: gradients can be summed over micro-batches and looked at before the
+ * update (FIRST, ADD and APPLY are there); with it or PARE_FIT_MASKS every weight has a mask. PARE_EINVAL,
+ * PARE_EUNSUPPORTED, PARE_ENOMEM: reported. */
 pare_status pare_train_graph_make(const pare_model *m, const pare_fit_opts *o, uint32_t flags,
                                   const pare_train_loss_env *env, pare_diags *d, pare_train_graph *out);
 void pare_train_graph_free(pare_train_graph *g);

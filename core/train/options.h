@@ -68,7 +68,8 @@ typedef struct pare_fit_opts {
     double epochs;  /* 0: see steps */
     uint64_t steps; /* at most so many optimiser steps; 0: see epochs */
     uint32_t batch;
-    uint32_t micro_batch; /* rows at once, gradients summed over the batch; 0: all */
+    uint32_t micro_batch; /* rows at once, gradients summed over the batch; 0: all. BatchNormalization sees these alone,
+                             and Dropout draws for each anew: but for them the result is the whole batch's */
     bool drop_last;       /* a last batch that is short is left out */
     uint64_t seed;
 

@@ -25,7 +25,8 @@ typedef struct pare_train_services {
     /* A set of samples by name, in a new order each epoch; NULL: the step's own, `fit.data` or the one called train.
      * Owned by the pipeline until the step ends. Reported. */
     pare_status (*data)(void *ctx, const char *name, const pare_data **out);
-    /* Called before env.compute is read where it is still NULL: opens the device and fills it in. May be NULL. Reported. */
+    /* Called before env.compute is read where it is still NULL: opens the device and fills it in. May be NULL.
+     * Reported. */
     pare_status (*ready)(void *ctx);
     void *ctx;
 } pare_train_services;

@@ -100,6 +100,8 @@ static pare_status cpu_run(void *kernel, const void *const *in, void *const *out
     return impl->run(kernel, in, out, scratch);
 }
 
+static const char *cpu_layout_name(void *device, uint64_t id) { return impl->layout_name(device, id); }
+
 static const pare_backend cpu = {
     .size = sizeof(pare_backend),
     .host_memory = 1,
@@ -120,6 +122,7 @@ static const pare_backend cpu = {
     .kernel_free = cpu_kernel_free,
     .pack = cpu_pack,
     .run = cpu_run,
+    .layout_name = cpu_layout_name,
 };
 static const pare_backend *const backends[] = {&cpu, NULL};
 

@@ -1,9 +1,10 @@
 /* cpu/device.h - the implementation's inside: a device, a kernel, and who makes kernels.
  *
  * A maker looks at a spec and answers with a kernel or says no; kernel.c asks them in order, fast ones first, the plain
- * C kernels of ref/ last. oneDNN's Relu (as a node and behind another), Exp and MaxPool answer a NaN with a number, by
- * 2.6 and 3.2 and with every instruction set; the others hand it on (tests/cpu/test_nan.c). May use: sdk,
- * dnnl_compat.h, team.h.
+ * C kernels of ref/ last. oneDNN's Relu and Clip (as nodes and behind another), Exp and MaxPool answer a NaN with a
+ * number, by 2.6 and 3.2 and with every instruction set; its Softmax leaves at least one in the row, not always all; the
+ * others hand it on (tests/cpu/test_nan.c). That is why NaN among weights and samples is told by itself
+ * (core/model/finite.h). May use: sdk, dnnl_compat.h, team.h.
  */
 #ifndef PARE_CPU_DEVICE_H
 #define PARE_CPU_DEVICE_H
@@ -19,6 +20,7 @@
 typedef struct cpu_own_layout {
     dn_desc *desc;
     uint32_t number;
+    char name[52]; /* "nChw16c" */
 } cpu_own_layout;
 
 typedef struct cpu_device {

@@ -24,6 +24,7 @@ pare_status cpu_make_grad_conv(cpu_device *dev, const pare_kernel_spec *s, uint3
 pare_status cpu_make_grad_norm(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 pare_status cpu_make_grad_pool(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 pare_status cpu_make_grad_eltwise(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_grad_rows(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 pare_status cpu_make_grad_update(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 
 /* Is it this op of ai.onnx? */

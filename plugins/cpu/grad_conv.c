@@ -241,31 +241,43 @@ static bool winograd_pays(const job *j) {
 static bool small_pays(const job *j) {
     int64_t places = j->c.nd == 2 ? j->y->dims[2] * j->y->dims[3] : 0;
     if (places < 1 || j->x->dims[0] < 32) return false;
-    return places <= 4 || (places <= 16 && j->c.w.strides[0] > 1 && j->dir != FORWARD);
+    if (places <= 4) return j->dir == BY_WEIGHT || j->c.w.strides[0] > 1 || j->c.w.kernel[0] > 1;
+    return places <= 16 && j->c.w.strides[0] > 1 && j->dir != FORWARD;
 }
 
-static pare_status make(const job *j, uint32_t candidate, cpu_kernel **out) {
-    way ways[N_WAYS];
+/* In the order in which they are expected to be fast. */
+static uint32_t ways_of(const job *j, way *ways) {
     uint32_t n = 0;
-    bool small = small_pays(j);
-    bool deep = is_depthwise(j), pixel = deep && j->y->dims[2] * j->y->dims[3] == 1;
+    bool small = small_pays(j), deep = is_depthwise(j), pixel = deep && j->y->dims[2] * j->y->dims[3] == 1;
+    bool winograd = is_winograd(j), first = winograd && winograd_pays(j);
     if (pixel) ways[n++] = AS_DEPTHWISE;
     if (is_product(j)) ways[n++] = AS_PRODUCT;
     if (small) ways[n++] = AS_SMALL;
-    bool winograd = is_winograd(j), first = winograd && winograd_pays(j);
     if (first) ways[n++] = AS_WINOGRAD;
     ways[n++] = AS_BLOCKED;
     if (winograd && !first) ways[n++] = AS_WINOGRAD;
     if (deep && !pixel) ways[n++] = AS_DEPTHWISE;
     ways[n++] = AS_LIKED;
     if (!small) ways[n++] = AS_SMALL;
+    return n;
+}
+
+static pare_status make_way(const job *j, way how, cpu_kernel **out) {
+    const cpu_conv_operands a = {j->x, j->w, j->y, j->bias};
+    switch (how) {
+    case AS_SMALL: return cpu_make_conv_small(j->dev, j->s, &a, &j->c, out);
+    case AS_DEPTHWISE: return cpu_make_conv_depthwise(j->dev, j->s, &a, &j->c, out);
+    case AS_PRODUCT: return product(j, out);
+    default: return convolve(j, how, out);
+    }
+}
+
+static pare_status make(const job *j, uint32_t candidate, cpu_kernel **out) {
+    way ways[N_WAYS];
+    uint32_t n = ways_of(j, ways);
     if (candidate >= n) return PARE_ENOTFOUND;
     for (uint32_t i = candidate; i < n; i++) { /* the best guess may not exist: the next one then */
-        const cpu_conv_operands a = {j->x, j->w, j->y, j->bias};
-        pare_status st = ways[i] == AS_SMALL       ? cpu_make_conv_small(j->dev, j->s, &a, &j->c, out)
-                         : ways[i] == AS_PRODUCT   ? product(j, out)
-                         : ways[i] == AS_DEPTHWISE ? cpu_make_conv_depthwise(j->dev, j->s, &a, &j->c, out)
-                                                   : convolve(j, ways[i], out);
+        pare_status st = make_way(j, ways[i], out);
         if (st != PARE_EUNSUPPORTED || candidate) return st;
     }
     return PARE_EUNSUPPORTED;

@@ -1,23 +1,6 @@
 /* cpu/grad_eltwise_body.h - grad_eltwise.c's loops, once for each instruction set (simd.h, wide.h). No include guard.
  */
 
-/* e^x to 2e-7 within -87..87; beyond, what it is there. */
-SIMD_INLINE void SIMD(w_exp)(wf *at) {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    wf x = *at;
-    x = W_SELECT(x < -87.0f, (wf){0} - 87.0f, x);
-    x = W_SELECT(x > 87.0f, (wf){0} + 87.0f, x);
-    wf t = x * 1.44269504f + magic, n = t - magic;
-    wf r = (x - n * 0.693359375f) + n * 2.12194440e-4f, p = r * (1.0f / 5040) + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    *at = p * (wf)(((wi)t << 23) + 0x3f800000);
-}
-
 /* The slope at v times dy, both LW of them; p: the op's parameters. */
 SIMD_INLINE void SIMD(slope)(act_kind kind, wf *g, const wf *at, const float *p) {
     const wf v = *at, one = (wf){0} + 1.0f;

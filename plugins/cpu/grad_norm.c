@@ -12,14 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NORM_LANES = 16, GROUP = 256 };
+enum { NORM_LANES = 16, GROUP = 256, BY_Y = 1, BY_X };
 
 typedef struct norm_sums {
     double a[NORM_LANES], b[NORM_LANES], count;
 } norm_sums;
 
 typedef struct norm_factors {
-    float mean[NORM_LANES], factor[NORM_LANES], a[NORM_LANES], b[NORM_LANES];
+    float mean[NORM_LANES], factor[NORM_LANES], a[NORM_LANES], b[NORM_LANES], bias[NORM_LANES];
 } norm_factors;
 
 typedef struct norm_job norm_job;
@@ -40,8 +40,8 @@ struct norm_job {
     int64_t group_n, group_s; /* images and places that are summed in float */
     int64_t subs, chunks;     /* chunks of a block, of all blocks */
     int64_t parts;            /* of the images of a chunk */
-    bool relu, grad;
-    float high; /* relu: where it ends, or infinity */
+    bool relu, grad, anew;    /* anew: y is not read, but computed of x */
+    float high;               /* relu: where it ends, or infinity */
     double epsilon, keep;
     const float *x, *dy, *y, *scale, *bias, *mean, *var; /* mean, var: running, or saved mean and 1 / std */
     float *out, *mean_out, *var_out, *saved_mean, *saved_inv, *dscale, *dbias;
@@ -109,7 +109,11 @@ static void look(const norm_job *j, int64_t task) {
         return;
     }
     norm_factors f = {0};
-    for (int64_t l = 0; l < c.real; l++) f.mean[l] = j->mean[c.channel + l];
+    for (int64_t l = 0; l < c.real; l++) {
+        f.mean[l] = j->mean[c.channel + l];
+        f.factor[l] = (float)((double)j->scale[c.channel + l] * (double)j->var[c.channel + l]);
+        if (j->anew) f.bias[l] = j->bias[c.channel + l];
+    }
     j->loops->sums(j, c.at, c.m, begin, end, &f, t);
 }
 
@@ -143,6 +147,7 @@ static void settle(const norm_job *j, int64_t q) {
             if (j->dbias) j->dbias[ch] = (float)t.a[l];
             f->mean[l] = j->mean[ch];
             f->factor[l] = (float)(scale * inv);
+            if (j->anew) f->bias[l] = j->bias[ch];
             f->a[l] = (float)(t.a[l] / n);
             f->b[l] = (float)(scale * inv * inv * inv * t.b[l] / n);
             continue;
@@ -221,7 +226,8 @@ static pare_status grad_run(cpu_kernel *k, const void *const *in, void *const *o
     j.scale = in[2];
     j.mean = in[3];
     j.var = in[4];
-    j.y = j.relu ? in[5] : NULL;
+    j.y = j.relu && !j.anew ? in[5] : NULL;
+    j.bias = j.anew ? in[6] : NULL;
     j.out = out[0];
     j.dscale = k->n_out > 1 ? out[1] : NULL;
     j.dbias = k->n_out > 2 ? out[2] : NULL;
@@ -242,11 +248,12 @@ pare_status cpu_make_grad_norm(cpu_device *dev, const pare_kernel_spec *s, uint3
     if (!fast_in(s, 0) || !fast_in(s, grad ? 1 : 0) || !fast_f32(x) || x->ndim < 2) return PARE_EUNSUPPORTED;
     for (uint32_t i = grad ? 2 : 1; i < 5; i++)
         if (!by_channel(s, i, x->dims[1])) return PARE_EUNSUPPORTED;
-    if (grad && j.relu && !fast_in(s, 5)) j.relu = false;
+    j.anew = grad && j.relu && !fast_in(s, 5);
+    if (j.anew && !by_channel(s, 6, x->dims[1])) return PARE_EUNSUPPORTED;
     for (uint32_t i = 0; grad && i < 3; i++)
-        if ((i < 2 || j.relu) && (!fast_f32(s->in[wide[i]]) || !fast_same_dims(s->in[wide[i]], x)))
+        if ((i < 2 || (j.relu && !j.anew)) && (!fast_f32(s->in[wide[i]]) || !fast_same_dims(s->in[wide[i]], x)))
             return PARE_EUNSUPPORTED;
-    const pare_operand *lead = grad ? grad_lead(s, wide, j.relu ? 3 : 2) : x;
+    const pare_operand *lead = grad ? grad_lead(s, wide, j.relu && !j.anew ? 3 : 2) : x;
     if (fast_out(s, 0) && !grad_follows(lead, s->out[0])) return PARE_EUNSUPPORTED;
     if (!grad_planes(dev, lead, &j.p)) return PARE_EUNSUPPORTED;
     if (candidate) return PARE_ENOTFOUND;
@@ -267,7 +274,7 @@ pare_status cpu_make_grad_norm(cpu_device *dev, const pare_kernel_spec *s, uint3
     k->scratch = (uint64_t)(j.chunks * j.parts) * sizeof(norm_sums) + (uint64_t)j.chunks * sizeof(norm_factors);
     grad_in_like(k, 0, lead);
     if (grad) grad_in_like(k, 1, lead);
-    if (j.relu && grad) grad_in_like(k, 5, lead);
+    if (j.relu && grad && !j.anew) grad_in_like(k, 5, lead);
     if (fast_out(s, 0)) grad_out_like(k, 0, lead);
     k->in_place = fast_out(s, 0) ? 0 : -1; /* every place is read before it is written, for the last time */
     *out = k;

@@ -152,28 +152,41 @@ SIMD_FN static void SIMD(apply)(const norm_job *j, int64_t at, int64_t m, int64_
 
 /* ---- backward: g is dy where the forward's y was above 0 and below high, or all of dy ---- */
 
-#define GRADIENT(g, at)                                                                                                \
+/* relu: 0, BY_Y (it is read), BY_X (it is computed anew). x has the mean off. */
+#define GRADIENT(g, at, x)                                                                                             \
     do {                                                                                                               \
         LOAD(g, j->dy + (at));                                                                                         \
         if (relu) {                                                                                                    \
             wf y_;                                                                                                     \
-            LOAD(y_, j->y + (at));                                                                                     \
+            if (relu == BY_X)                                                                                          \
+                y_ = (x)*factor + bias;                                                                                \
+            else                                                                                                       \
+                LOAD(y_, j->y + (at));                                                                                 \
             g = W_KEEP((y_ > 0) & (y_ < high), g);                                                                     \
         }                                                                                                              \
     } while (0)
 
+SIMD_INLINE int SIMD(mask_of)(const norm_job *j) { return j->anew ? BY_X : j->relu ? BY_Y : 0; }
+
+/* One place's; y: as it comes of x. */
+SIMD_INLINE float SIMD(gradient)(const norm_job *j, int64_t at, float y) {
+    if (j->relu && !j->anew) y = j->y[at];
+    return j->relu && !(y > 0 && y < j->high) ? 0 : j->dy[at];
+}
+
 /* Sum of g (a), and of g * (x - mean) (b). */
 SIMD_INLINE void SIMD(sums_lanes)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
-                                  const norm_factors *f, norm_sums *t, const bool full, const bool relu) {
-    const wf mean = W_OF(f->mean), high = (wf){0} + j->high;
+                                  const norm_factors *f, norm_sums *t, const bool full, const int relu) {
+    const wf mean = W_OF(f->mean), factor = W_OF(f->factor), bias = W_OF(f->bias), high = (wf){0} + j->high;
     GROUPS(j, begin, end) {
         wf sum = {0}, along = {0}, g, x;
         PLACES(j) {
             const int64_t k = at + i * j->p.step_n + s * j->p.step;
-            GRADIENT(g, k);
             LOAD(x, j->x + k);
+            x -= mean;
+            GRADIENT(g, k, x);
             sum += g;
-            along += g * (x - mean);
+            along += g * x;
         }
         float a[LW], b[LW];
         W_AT(a) = sum;
@@ -187,8 +200,9 @@ SIMD_INLINE void SIMD(sums_lanes)(const norm_job *j, int64_t at, int64_t m, int6
 
 SIMD_INLINE void SIMD(sums_plain)(const norm_job *j, int64_t at, int64_t begin, int64_t end, const norm_factors *f,
                                   norm_sums *t) {
-    const float mean = f->mean[0];
-    const bool full = true, relu = j->relu;
+    const float mean = f->mean[0], factor = f->factor[0], bias = f->bias[0];
+    const bool full = true;
+    const int relu = SIMD(mask_of)(j);
     const wf high = (wf){0} + j->high;
     const int64_t m = LW;
     (void)m;
@@ -199,14 +213,15 @@ SIMD_INLINE void SIMD(sums_plain)(const norm_job *j, int64_t at, int64_t begin, 
         for (int64_t i = n0; i < n1; i++) {
             const int64_t base = at + i * j->p.step_n + s0;
             for (int64_t k = base; k < base + whole; k += LW) {
-                GRADIENT(g, k);
+                const wf x = W_OF(j->x + k) - mean;
+                GRADIENT(g, k, x);
                 sum += g;
-                along += g * (W_OF(j->x + k) - mean);
+                along += g * x;
             }
             for (int64_t k = base + whole; k < base + n; k++) {
-                float one = relu && !(j->y[k] > 0 && j->y[k] < j->high) ? 0 : j->dy[k];
+                const float x = j->x[k] - mean, one = SIMD(gradient)(j, k, x * factor + bias);
                 rest += one;
-                rest_along += one * (j->x[k] - mean);
+                rest_along += one * x;
             }
         }
         t->a[0] += (double)(SIMD(across)(&sum) + rest);
@@ -219,23 +234,27 @@ SIMD_FN static void SIMD(sums)(const norm_job *j, int64_t at, int64_t m, int64_t
     if (j->p.width == 1)
         SIMD(sums_plain)(j, at, begin, end, f, t);
     else if (m < LW)
-        SIMD(sums_lanes)(j, at, m, begin, end, f, t, false, j->relu);
+        SIMD(sums_lanes)(j, at, m, begin, end, f, t, false, SIMD(mask_of)(j));
+    else if (j->anew)
+        SIMD(sums_lanes)(j, at, m, begin, end, f, t, true, BY_X);
     else if (j->relu)
-        SIMD(sums_lanes)(j, at, m, begin, end, f, t, true, true);
+        SIMD(sums_lanes)(j, at, m, begin, end, f, t, true, BY_Y);
     else
-        SIMD(sums_lanes)(j, at, m, begin, end, f, t, true, false);
+        SIMD(sums_lanes)(j, at, m, begin, end, f, t, true, 0);
 }
 
 /* dx = factor * (g - a) - (x - mean) * b */
 SIMD_INLINE void SIMD(spread_lanes)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
-                                    const norm_factors *f, const bool full, const bool relu) {
-    const wf mean = W_OF(f->mean), factor = W_OF(f->factor), a = W_OF(f->a), b = W_OF(f->b), high = (wf){0} + j->high;
+                                    const norm_factors *f, const bool full, const int relu) {
+    const wf mean = W_OF(f->mean), factor = W_OF(f->factor), a = W_OF(f->a), b = W_OF(f->b), bias = W_OF(f->bias),
+             high = (wf){0} + j->high;
     for (int64_t i = begin; i < end; i++)
         for (int64_t s = 0, k = at + i * j->p.step_n; s < j->p.s; s++, k += j->p.step) {
             wf g, x;
-            GRADIENT(g, k);
             LOAD(x, j->x + k);
-            g = factor * (g - a) - (x - mean) * b;
+            x -= mean;
+            GRADIENT(g, k, x);
+            g = factor * (g - a) - x * b;
             STORE(j->out + k, g);
         }
 }
@@ -244,18 +263,20 @@ SIMD_FN static void SIMD(spread)(const norm_job *j, int64_t at, int64_t m, int64
                                  const norm_factors *f) {
     if (j->p.width != 1) {
         if (m < LW)
-            SIMD(spread_lanes)(j, at, m, begin, end, f, false, j->relu);
+            SIMD(spread_lanes)(j, at, m, begin, end, f, false, SIMD(mask_of)(j));
+        else if (j->anew)
+            SIMD(spread_lanes)(j, at, m, begin, end, f, true, BY_X);
         else if (j->relu)
-            SIMD(spread_lanes)(j, at, m, begin, end, f, true, true);
+            SIMD(spread_lanes)(j, at, m, begin, end, f, true, BY_Y);
         else
-            SIMD(spread_lanes)(j, at, m, begin, end, f, true, false);
+            SIMD(spread_lanes)(j, at, m, begin, end, f, true, 0);
         return;
     }
-    const float mean = f->mean[0], factor = f->factor[0], a = f->a[0], b = f->b[0];
+    const float mean = f->mean[0], factor = f->factor[0], a = f->a[0], b = f->b[0], bias = f->bias[0];
     for (int64_t i = begin; i < end; i++)
         for (int64_t s = 0, k = at + i * j->p.step_n; s < j->p.s; s++, k++) {
-            float g = j->relu && !(j->y[k] > 0 && j->y[k] < j->high) ? 0 : j->dy[k];
-            j->out[k] = factor * (g - a) - (j->x[k] - mean) * b;
+            const float x = j->x[k] - mean, g = SIMD(gradient)(j, k, x * factor + bias);
+            j->out[k] = factor * (g - a) - x * b;
         }
 }
 

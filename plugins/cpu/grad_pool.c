@@ -6,6 +6,7 @@
 #include "simd_sets.h"
 #include "team.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct pool_job pool_job;
@@ -21,7 +22,8 @@ struct pool_job {
     refb_window w;
     dn_planes in, out; /* of x and of dy */
     bool max, with_pads;
-    int64_t subs; /* chunks of a block */
+    int64_t subs;                 /* chunks of a block */
+    const struct window *windows; /* [out.s] */
     const float *x, *dy;
     float *dx;
 };
@@ -68,6 +70,11 @@ static inline bool window_of(const refb_window *w, int64_t o, window *r) {
 #include "simd.h"
 #include "wide.h"
 #include "grad_pool_body.h"
+
+typedef struct pool_impl {
+    pool_job job;
+    window windows[];
+} pool_impl;
 
 static const pool_loops *loops_here(void) {
     cpu_isa isa = cpu_isa_best();
@@ -218,8 +225,16 @@ pare_status cpu_make_grad_pool(cpu_device *dev, const pare_kernel_spec *s, uint3
     j.subs = (j.in.width + j.loops->lanes - 1) / j.loops->lanes;
     char name[64];
     grad_name(s, name, sizeof name);
-    cpu_kernel *k = grad_kernel(dev, s, name, &j, sizeof j);
+    size_t size = sizeof(pool_impl) + (size_t)j.out.s * sizeof(window);
+    pool_impl *impl = calloc(1, size);
+    cpu_kernel *k = impl ? grad_kernel(dev, s, name, impl, size) : NULL;
+    free(impl);
     if (!k) return PARE_ENOMEM;
+    impl = k->impl;
+    for (int64_t o = 0; o < j.out.s; o++)
+        if (!window_of(&j.w, o, &impl->windows[o])) impl->windows[o] = (window){0}; /* of padding alone */
+    j.windows = impl->windows;
+    impl->job = j;
     k->run = pool_run;
     grad_in_like(k, 0, &b);
     if (max) grad_in_like(k, 1, &a);

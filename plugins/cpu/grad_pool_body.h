@@ -27,8 +27,7 @@ SIMD_INLINE void SIMD(max_lanes)(const pool_job *j, const float *x, const float 
     const int64_t step = j->in.step;
     SIMD(clear)(dx, j, m, full);
     for (int64_t o = 0; o < j->out.s; o++, dy += j->out.step) {
-        window w;
-        if (!window_of(&j->w, o, &w)) continue;
+        const window w = j->windows[o];
         wf best = {0}, v, g;
         wi which = (wi){0} - 1;
         for (int64_t d = 0; d < w.n[0]; d++)
@@ -58,8 +57,7 @@ SIMD_INLINE void SIMD(average_lanes)(const pool_job *j, const float *dy, float *
     const int64_t step = j->in.step;
     SIMD(clear)(dx, j, m, full);
     for (int64_t o = 0; o < j->out.s; o++, dy += j->out.step) {
-        window w;
-        if (!window_of(&j->w, o, &w)) continue;
+        const window w = j->windows[o];
         wf v, g;
         SIMD(load_some)(&g, dy, m, full);
         g *= 1.0f / (float)(j->with_pads ? w.padded : w.n[0] * w.n[1] * w.n[2]);

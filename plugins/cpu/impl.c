@@ -6,6 +6,7 @@
 #include "device.h"
 #include "team.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,21 @@ pare_layout cpu_layout_plain(const pare_operand *o) {
     return (pare_layout){.kind = PARE_LAYOUT_PLAIN, .nbytes = o->dtype ? pare_nbytes(o->dtype, count) : 0};
 }
 
+/* oneDNN's letters count the dims: "aBcd16b". Images' dims have letters that people know: "nChw16c". */
+static void name_layout(cpu_own_layout *l) {
+    char text[64] = "";
+    int dims = 0;
+    dn_desc_text(l->desc, text, sizeof text);
+    for (const char *p = text; isalpha((unsigned char)*p); p++) dims++;
+    const char *letters = dims == 4 ? "nchw" : dims == 5 ? "ncdhw" : NULL;
+    for (char *p = text; letters && *p && strcmp(text, "packed") != 0 && strcmp(text, "plain") != 0; p++) {
+        int at = tolower((unsigned char)*p) - 'a';
+        if (isalpha((unsigned char)*p) && at < dims)
+            *p = (char)(isupper((unsigned char)*p) ? toupper((unsigned char)letters[at]) : letters[at]);
+    }
+    snprintf(l->name, sizeof l->name, "%.*s", (int)sizeof l->name - 1, text);
+}
+
 uint32_t cpu_layout_number(cpu_device *dev, const dn_desc *d) {
     uint32_t number = dn_desc_hash(d);
     for (uint32_t i = 0; i < dev->n_layouts; i++)
@@ -71,7 +87,9 @@ uint32_t cpu_layout_number(cpu_device *dev, const dn_desc *d) {
     }
     dn_desc *kept = dn_desc_clone(d);
     if (!kept) return 0;
-    dev->layouts[dev->n_layouts++] = (cpu_own_layout){kept, number};
+    cpu_own_layout *l = &dev->layouts[dev->n_layouts++];
+    *l = (cpu_own_layout){.desc = kept, .number = number};
+    name_layout(l);
     return number;
 }
 
@@ -86,6 +104,13 @@ bool cpu_layout_of(cpu_device *dev, const dn_desc *d, pare_layout *out) {
 const dn_desc *cpu_layout_desc(const cpu_device *dev, uint64_t id) {
     for (uint32_t i = 0; i < dev->n_layouts; i++)
         if (dev->layouts[i].number == id) return dev->layouts[i].desc;
+    return NULL;
+}
+
+static const char *dev_layout_name(void *device, uint64_t id) {
+    const cpu_device *dev = device;
+    for (uint32_t i = 0; i < dev->n_layouts; i++)
+        if (dev->layouts[i].number == id) return dev->layouts[i].name;
     return NULL;
 }
 
@@ -211,6 +236,7 @@ const cpu_impl *pare_cpu_impl_v1(void) {
         .kernel_free = dev_kernel_free,
         .pack = dev_pack,
         .run = dev_run,
+        .layout_name = dev_layout_name,
     };
     return &table;
 }

@@ -25,6 +25,7 @@ typedef struct cpu_impl {
     void (*kernel_free)(void *kernel);
     pare_status (*pack)(void *kernel, uint32_t i, const void *src, void *dst);
     pare_status (*run)(void *kernel, const void *const *in, void *const *out, void *scratch);
+    const char *(*layout_name)(void *device, uint64_t id);
 } cpu_impl;
 
 PARE_EXPORT const cpu_impl *pare_cpu_impl_v1(void);

@@ -145,16 +145,14 @@ static pare_status first_masks(gradual *g) {
     return pool > g->plan->pool_gone ? below(g, NULL, pool, g->plan->pool_gone, g->plan->pool_count) : PARE_OK;
 }
 
+/* Over all layers that take part, those that are left dense too. */
 static void curve(const gradual *g) {
-    double count = 0, living = 0;
-    if (!g->note) return;
-    for (uint64_t i = 0; i < g->n; i++) {
-        count += (double)g->parts[i].t->count;
-        living += (double)g->parts[i].living;
-    }
+    double count = 0, gone = 0;
+    if (!g->note || g->o->schedule == PRUNE_ONCE) return;
+    for (uint64_t i = 0; i < g->plan->n; i++) count += (double)g->plan->tasks[i].count;
+    for (uint64_t i = 0; i < g->n; i++) gone += (double)(g->parts[i].t->count - g->parts[i].living);
     if (count > 0)
-        g->note->curve(g->host, "sparsity", (double)g->state.step / (double)g->state.steps_per_epoch,
-                       (count - living) / count);
+        g->note->curve(g->host, "sparsity", (double)g->state.step / (double)g->state.steps_per_epoch, gone / count);
 }
 
 /* ---- rising sparsity ---- */

@@ -152,6 +152,9 @@ typedef struct pare_backend {
     /* in[i]: packed memory where there is one, host memory for HOST operands, device memory else; NULL where absent.
      * Allocates nothing, waits for nothing. */
     pare_status (*run)(void *kernel, const void *const *in, void *const *out, void *scratch);
+    /* What a person may call an OWN layout of this device ("nChw16c"), until the device's next call. NULL: it has no
+     * name; may itself be left out. */
+    const char *(*layout_name)(void *device, uint64_t id);
 } pare_backend;
 
 #endif

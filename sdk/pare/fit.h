@@ -17,12 +17,12 @@ typedef struct pare_fit pare_fit; /* opaque: the host's */
 enum {
     PARE_FIT_GRADIENTS = 1, /* hooks BEFORE_UPDATE will be set */
     PARE_FIT_MASKS = 2,     /* mask_set will be called for tensors that are not masked yet */
-    PARE_FIT_STILL = 4 /* with GRADIENTS: nothing moves. Hooks look at batch after batch; close brings nothing home */
+    PARE_FIT_STILL = 4      /* with GRADIENTS: nothing moves, hooks look at batch after batch; close changes nothing */
 };
 
 typedef struct pare_fit_request {
-    uint32_t size, flags;      /* PARE_FIT_GRADIENTS, PARE_FIT_MASKS */
-    const char *loss;          /* a loss component's id, "cross_entropy" or "mse"; NULL: as `fit.loss` says (cross-entropy) */
+    uint32_t size, flags; /* PARE_FIT_* */
+    const char *loss; /* a loss component's id, "cross_entropy" or "mse"; NULL: as `fit.loss` says (cross-entropy) */
     const pare_arg *loss_args; /* of `loss`: one per its parameter; NULL with loss NULL */
 } pare_fit_request;
 

@@ -35,9 +35,9 @@
     X(MaxPoolGrad, "dy x", "dx")          /* to the first maximum of each window, in plain order, as PyTorch does */   \
     X(AveragePoolGrad, "dy x?", "dx")                                                                                  \
     X(GlobalAveragePoolGrad, "dy x?", "dx")                                                                            \
-    /* epsilon; relu (int, 0): y (the forward's) masks dy first: dy = y > 0 ? dy : 0; y absent without it. high: 0 too \
-     * where y is not below it. */                                                                                     \
-    X(BatchNormGrad, "dy x scale saved_mean saved_inv_std y", "dx dscale dbias")                                       \
+    /* epsilon; relu (int, 0): y (the forward's) masks dy first: dy = y > 0 ? dy : 0. high: 0 too where y is not below \
+     * it. Without y, bias is there (C), and y is computed anew from x. */                                             \
+    X(BatchNormGrad, "dy x scale saved_mean saved_inv_std y bias", "dx dscale dbias")                                  \
     X(LayerNormGrad, "dy x scale", "dx dscale dbias")     /* axis, epsilon: as LayerNormalization */                   \
     X(InstanceNormGrad, "dy x scale", "dx dscale dbias")  /* epsilon */                                                \
     X(GroupNormGrad, "dy x scale", "dx dscale dbias")     /* num_groups, epsilon */                                    \

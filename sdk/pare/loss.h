@@ -23,7 +23,7 @@ typedef struct pare_loss_io {
     const uint32_t *teachers; /* their logits, (N, K) float, in the order of the parameters that name them */
     uint64_t n_teachers;
     uint64_t classes; /* K */
-    uint32_t epoch;   /* a float scalar: epochs done before this batch, with their fraction; for what changes with time */
+    uint32_t epoch; /* a float scalar: epochs done before this batch, with their fraction; for what changes with time */
     uint32_t reserved;
 } pare_loss_io;
 
@@ -34,8 +34,8 @@ typedef struct pare_loss {
     uint32_t n_params, param_stride;
     /* [run] args: one per parameter, in order, valid until destroy. *self may stay NULL. Looks at no model. */
     pare_status (*create)(const pare_host *, const pare_arg *args, void **self);
-    /* [run] Adds nodes (pare.graph/1) whose last output is the loss: a scalar, the mean over the batch. Ops that have no
-     * gradient are refused by the host, by name. Called again for each batch size where the graph needs it. */
+    /* [run] Adds nodes (pare.graph/1) whose last output is the loss: a scalar, the mean over the batch. Ops that have
+     * no gradient are refused by the host, by name. Called again for each batch size where the graph needs it. */
     pare_status (*build)(void *self, const pare_host *, pare_model *, const pare_loss_io *, uint32_t *loss);
     /* [run] Exactly once per successful create. Optional. */
     void (*destroy)(void *self);

@@ -108,7 +108,7 @@
         F(pare_backend, summary) F(pare_backend, count) F(pare_backend, open) F(pare_backend, close) \
         F(pare_backend, describe) F(pare_backend, alloc) F(pare_backend, free) F(pare_backend, copy) \
         F(pare_backend, fill) F(pare_backend, sync) F(pare_backend, kernel) F(pare_backend, kernel_info) \
-        F(pare_backend, kernel_free) F(pare_backend, pack) F(pare_backend, run) \
+        F(pare_backend, kernel_free) F(pare_backend, pack) F(pare_backend, run) F(pare_backend, layout_name) \
     S(pare_plugin) F(pare_plugin, size) F(pare_plugin, abi_major) F(pare_plugin, abi_minor) F(pare_plugin, id) \
         F(pare_plugin, version) F(pare_plugin, vendor) F(pare_plugin, license) F(pare_plugin, techniques) \
         F(pare_plugin, backends) F(pare_plugin, losses)

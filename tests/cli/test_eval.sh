@@ -35,6 +35,7 @@ npy("five.npy", "|u1", (4, 5, 32, 32), pixels(4, 32, 5))
 labels("y4.npy", [0, 1, 2, 3])
 npy("tiny.npy", "|u1", (4, 1, 30, 32), pixels(4, 32)[: 4 * 30 * 32])
 npy("none.npy", "|u1", (0, 1, 32, 32), b"")
+npy("one.npy", "<f4", (1, 1, 4, 4), struct.pack("<16f", *[0.5] * 16))
 
 # weights that are all there but for one: the classifier's bias has a NaN for class 3
 bias = struct.pack("<10f", *[float("nan") if i == 3 else 0.0 for i in range(10)])
@@ -58,16 +59,26 @@ def port(name, *dims):
     shape = b"".join(field(1, field(1, d) if isinstance(d, int) else field(2, d)) for d in dims)
     return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
 
-def model(path, ins, nodes, out):
+def model(path, ins, nodes, out, more=b""):
     g = b"".join(field(1, b"".join(field(1, i) for i in n[1]) + field(2, n[2]) + field(4, n[0])) for n in nodes)
-    g += field(2, "g") + b"".join(field(11, i) for i in ins) + field(12, out)
+    g += field(2, "g") + b"".join(field(11, i) for i in ins) + field(12, out) + more
     open(path, "wb").write(field(1, 8) + field(7, g) + field(8, field(2, 17)))
 
 model("two.onnx", [port("a", "N", 10), port("b", "N", 10)], [("Add", ["a", "b"], "y")], port("y", "N", 10))
 model("open.onnx", [port("x", "N", "C", "H", "W")], [("GlobalAveragePool", ["x"], "p"), ("Flatten", ["p"], "y")],
       port("y", "N", "C"))
 model("log.onnx", [port("x", "N", 4)], [("Log", ["x"], "y")], port("y", "N", 4))
+model("four.onnx", [port("x", 4, 1, 32, 32)], [("GlobalAveragePool", ["x"], "p"), ("Flatten", ["p"], "y")],
+      port("y", 4, 1))
+model("odd.onnx", [port("x", "N", 4)], [("NoSuchOp", ["x"], "y")], port("y", "N", 4))
+model("last.onnx", [port("x", "N", 32, 32, 1)], [("Flatten", ["x"], "y")], port("y", "N", 1024))
+# one NaN in a convolution's weight, which the Relu behind it answers with a number
+weight = b"".join(field(1, d) for d in (2, 1, 3, 3)) + field(2, 1) + field(8, "w")
+weight += field(9, struct.pack("<18f", *[float("nan") if i == 5 else 0.1 for i in range(18)]))
+model("lost.onnx", [port("x", "N", 1, 4, 4)], [("Conv", ["x", "w"], "c"), ("Relu", ["c"], "r"), ("Flatten", ["r"], "y")],
+      port("y", "N", 8), field(5, weight))
 npy("minus.npy", "<f4", (2, 4), struct.pack("<8f", -1, 1, 1, 1, 0, 1, 1, 1))
+npy("odd.npy", "<f4", (2, 4), struct.pack("<8f", 1, 1, 1, 1, float("nan"), 1, float("inf"), 1))
 PY
 check python3 make.py
 cat > data.yaml << YAML
@@ -162,15 +173,92 @@ says "40 of 40 samples give outputs that are NaN or infinite, 40 of them NaN"
 says "samples with NaN or infinity"
 ok eval nan.onnx --data data.yaml --runs 3 --json --quiet
 check python3 -c 'import json; j = json.load(open("out")); assert j["nan"] == j["not_finite"] == 40 and j["accuracy"] == 0 and j["loss"] is None'
+says "nan.onnx: weights hold values that are no numbers: classifier.1.bias (1 NaN)"
 ok compare ten.onnx nan.onnx --data data.yaml --runs 3
+says "classifier.1.bias (1 NaN)"
 says "no SQNR, no KL"
 says "samples with NaN or inf"
+printf 'data: {test: {npy: one.npy}}\n' > one.yaml
+for what in "eval lost.onnx --data one.yaml --runs 3" "bench lost.onnx --runs 3" "infer lost.onnx --in one.npy --out one"; do
+    # shellcheck disable=SC2086 # words
+    ok $what
+    says "lost.onnx: weights hold values that are no numbers: w (1 NaN)"
+done
+check test "$(grep -c 'output y' err)" = 0
+printf 'data: {test: {npy: odd.npy}}\n' > odd.yaml
+ok eval log.onnx --data odd.yaml --runs 3
+says "1 of 2 samples hold NaN or infinity before the model sees them"
+ok infer log.onnx --in odd.npy --out odd
+says "input x holds 1 NaN and 1 infinite values among 8"
 sed 's/ten.onnx/nan.onnx/' report.yaml > nan-report.yaml
 ok run nan-report.yaml --out nan-report
 says "net: 40 of 40 samples"
+says "net: weights hold"
 check python3 -c 'import json; m = json.load(open("nan-report/report.json"))["steps"][0]["metrics"]; assert m["not_finite"] == 40 and m["accuracy"] == 0 and m["loss"] is m["sqnr_db"] is None'
 ok infer log.onnx --in minus.npy --out log
 says "output y holds 1 NaN and 1 infinite values among 8"
+
+# ---- how samples are prepared ----
+ok eval ten.onnx --data data.yaml --runs 3
+says "neither data.yaml nor ten.onnx says how samples are prepared"
+ok compare ten.onnx ten.onnx --data data.yaml --runs 3
+check test "$(grep -c "don't see the same samples" err)" = 0
+cat > own.yaml << 'YAML'
+version: 1
+models: {net: {onnx: ten.onnx, preprocess: {mean: 0.5}}}
+data: {test: {npy: x.npy, labels: y.npy}}
+steps: []
+output: {gzip: off, pack: off}
+YAML
+ok run own.yaml --out own
+ok eval own/model.onnx --data data.yaml --runs 3
+says "samples go through what own/model.onnx carries"
+ok compare ten.onnx own/model.onnx --data data.yaml --runs 3
+says "the two don't see the same samples"
+sed 's/^models:.*/models: {net: {onnx: ten.onnx, preprocess: {mean: 0.5}}, b: {onnx: other.onnx}}/' own.yaml > two-own.yaml
+loss() { "$pare" eval "$@" --runs 3 --json --quiet | python3 -c 'import json, sys; print(json.load(sys.stdin)["loss"])'; }
+check test "$(loss ten.onnx --data own.yaml)" = "$(loss own/model.onnx --data data.yaml)"
+check test "$(loss ten.onnx --data own.yaml)" != "$(loss ten.onnx --data data.yaml)"
+check test "$(loss ten.onnx --data two-own.yaml)" = "$(loss ten.onnx --data own.yaml)"
+cp ten.onnx copy.onnx
+ok eval copy.onnx --data own.yaml --runs 3
+says "copy.onnx is taken for own.yaml's model net"
+ok eval copy.onnx --data two-own.yaml --runs 3
+says "is not used: models.net"
+check test "$(loss copy.onnx --data two-own.yaml)" = "$(loss ten.onnx --data data.yaml)"
+sed 's/mean: 0.5/mean: lots/' own.yaml > bad-own.yaml
+fails 2 config.type eval ten.onnx --data bad-own.yaml
+says "models.net.preprocess.mean"
+
+# ---- what pare check finds, and pare run before its first step ----
+both() { # CODE FILE: check and run refuse it, and run leaves nothing behind
+    fails 2 "$1" check "$2"
+    fails 2 "$1" run "$2" --out no
+    check test ! -e no
+    says "$2:"
+}
+ok check report.yaml
+sed 's/^data:.*/data: {preprocess: {resize: 32, crop: 30}, test: {npy: x.npy, labels: y.npy}}/' report.yaml > small.yaml
+both data.image-size small.yaml
+says "samples are 1x30x30, and the model takes 1x32x32"
+says "this is where the report asks for it"
+sed 's/^data:.*/data: {test: {npy: x.npy, labels: y.npy, take: 41}}/' report.yaml > take.yaml
+both data.take take.yaml
+says "take: 41 is more than the 40 samples there are"
+sed 's/y.npy/high.npy/' report.yaml > high-check.yaml
+both data.label-range high-check.yaml
+mkdir lone # the plugins but for the CPU's backend
+cp "$(dirname "$pare")"/../lib/pare/plugins/prune.so lone/
+cp "$pare" lone/pare
+for what in "check report.yaml" "run report.yaml --out no"; do
+    # shellcheck disable=SC2086 # words
+    lone/pare $what --plugin-dir lone > out 2> err
+    check test $? = 2
+    says "device.no-cpu"
+    check test ! -e no
+done
+lone/pare check own.yaml --plugin-dir lone > out 2> err
+check test $? = 0
 
 # ---- no labels ----
 printf 'data: {test: {npy: x.npy}}\n' > bare.yaml
@@ -223,6 +311,38 @@ fails 2 data.label-range compare ten.onnx other.onnx --data data.yaml
 # ---- open dimensions: a set gives them, noise can't ----
 fails 2 score.shape bench open.onnx --runs 3
 says "input x: dimension 1 (C) is open"
+says "--shape x=1,3,224,224"
+ok bench open.onnx --runs 3 --shape x=2,3,20,20
+says "batch 2 of noise"
+ok bench open.onnx --runs 3 --shape 1,3,20,20
+ok bench two.onnx --runs 3 --shape a=3,10 --shape b=3,10
+fails 2 bench.shape bench open.onnx --shape x=1,3,20
+says "x=N,C,H,W"
+fails 2 bench.shape bench two.onnx --shape a=3,11
+fails 2 bench.shape bench two.onnx --shape c=3,10
+says '"a", "b"'
+fails 2 bench.shape bench two.onnx --shape a=3,10 --shape a=3,10
+fails 2 bench.shape bench two.onnx --shape 3,10
+fails 2 bench.shape bench open.onnx --shape x=1,3,20,
+fails 2 bench.shape bench open.onnx --shape x=1,0,20,20
+fails 2 bench.shape bench open.onnx --shape x=1,3,20,20 --batch 2
+
+# ---- a batch that the file fixes is the one that is timed ----
+ok bench four.onnx --runs 3 --json
+check python3 -c 'import json; assert json.load(open("out"))["batch"] == 4'
+ok bench four.onnx --runs 3 --json --batch 2
+check python3 -c 'import json; assert json.load(open("out"))["batch"] == 2'
+ok eval four.onnx --data bare.yaml --runs 3
+says "batch 4 of noise"
+
+# ---- messages name the model, and whose numbers they are of ----
+fails 2 engine.opset bench odd.onnx --runs 3
+says "odd.onnx"
+fails 2 engine.opset infer odd.onnx --in minus.npy --out odd
+says "odd.onnx"
+printf 'data: {preprocess: {layout: nchw}, test: {npy: x.npy, labels: y.npy}}\n' > nchw.yaml
+fails 2 data.layout eval last.onnx --data nchw.yaml
+says "the model takes 32 channels there and 1 where nhwc has them"
 printf 'data: {test: {npy: x.npy}}\n' > bare.yaml
 ok eval open.onnx --data bare.yaml
 says "not timed"

@@ -71,6 +71,27 @@ fails 2 file.missing infer $m missing.jpg
 mkdir void
 fails 2 data.empty infer $m void
 
+# one bad image among good ones: said, the others are shown, exit code 2; with on_error: skip a warning
+"$pare" infer $m cut.jpg im/rgb.jpg missing.jpg im/grey.jpg > out 2> err
+check test $? = 2
+check test "$(grep -c '^im/' out)" = 2
+check test "$(grep -cF 'error[' err)" = 2
+says "image.corrupt"
+says "file.missing"
+says "2 of 4 can't be read"
+mkdir mixed
+cp im/rgb.jpg mixed/a.jpg
+cp cut.jpg mixed/b.jpg
+cp im/grey.jpg mixed/c.jpg
+"$pare" infer $m mixed --json > out 2> err
+check test $? = 2
+check python3 -c 'import json; j = json.load(open("out")); assert [i["path"] for i in j["images"]] == ["mixed/a.jpg", "mixed/c.jpg"] and j["left_out"] == 1'
+sed 's/folder: set/folder: set, on_error: skip/' d.yaml > lenient.yaml
+ok infer $m mixed --data lenient.yaml
+check test "$(grep -c '^mixed/' out)" = 2
+says mixed/b.jpg
+says "1 of 3 images were left out"
+
 # in a set: fail names the file; skip leaves it out and says how many
 cp cut.jpg set/dog/a.jpg
 cp text.jpg set/eel/b.jpg
@@ -126,9 +147,6 @@ if grep -q preprocess out; then bad "metadata nobody asked for"; else good; fi
 fails 2 infer.mixed infer $m im/rgb.jpg --in x.npy
 fails 2 infer.mixed infer $m im/rgb.jpg --out d
 fails 2 infer.no-image infer $m --in x.npy --out d --data d.yaml
-"$pare" infer $m --in x.npy --out d --json > out 2> err
-check test $? = 2
-says infer.no-image
 fails 2 infer.nothing infer $m
 fails 2 infer.out infer $m --in x.npy
 fails 2 infer.operand infer $m x.npy
@@ -145,6 +163,8 @@ n=$((3 * 32 * 32 * 4))
 npy x.npy '<f4' False '(1, 3, 32, 32)' $n
 ok infer $m --in x.npy --out d
 check test -s d/logits.npy
+ok infer $m --in x.npy --out d --json
+check python3 -c 'import json; o, = json.load(open("out"))["outputs"]; assert (o["name"], o["dtype"], o["shape"], o["path"], o["nan"], o["inf"]) == ("logits", "float32", [1, 3], "d/logits.npy", 0, 0), o'
 npy x.npy '>f4' True '(1, 3, 32, 32)' $n
 ok infer $m --in x.npy --out d
 npy x.npy '|O' False '(1, 3, 32, 32)' $n

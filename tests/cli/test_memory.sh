@@ -33,6 +33,18 @@ says "a batch of about"
 # a cap; a batch may run in pieces, but one image and the weights are the least
 fails 2 engine.memory bench m/model.onnx --batch 64 --memory 8
 says "memory is capped at"
+check grep -Eq "a batch of about [0-9]+ fits|--memory [0-9]+" err
+fails 2 engine.memory bench m/model.onnx --memory 1
+enough=$(grep -Eo -- "--memory [0-9]+" err)
+check test -n "$enough"
+ok bench m/model.onnx --runs 1 $enough # by what is known ahead, and generous; less than that is told exactly
+fails 2 engine.memory bench m/model.onnx --memory 8
+ok bench m/model.onnx --runs 1 $(grep -Eo -- "--memory [0-9]+" err)
+
+# the same from infer
+head="{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 224, 224), }"
+{ printf '\223NUMPY\001\000\166\000%-117s\n' "$head" && head -c $((3 * 224 * 224 * 4)) /dev/zero; } > x.npy
+fails 2 engine.memory infer m/model.onnx --in x.npy --out d --memory 1
 ok bench m/model.onnx --batch 2 --memory 256 --runs 1
 
 # numbers that are none

@@ -21,15 +21,34 @@ check test -s rounded/model.onnx
 
 block measured.yaml > measured.yaml
 check test -s measured.yaml
-cp "$source_dir/tests/golden/nets/fashion.onnx" .
+cp "$source_dir/tests/golden/nets/fashion.onnx" "$source_dir/tests/golden/boot.png" .
 if [ -e /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz ]; then
-    ok run measured.yaml --out measured --set output.gzip=off
+    ok run measured.yaml
     says "agreement"
-    ok eval measured/model.onnx --data measured.yaml
-    ok compare fashion.onnx measured/model.onnx --data measured.yaml --threads 1 --runs 50
+    check test -s runs/measured/model.onnx
+    ok eval runs/measured/model.onnx --data measured.yaml
+    ok compare fashion.onnx runs/measured/model.onnx --data measured.yaml --threads 1 --runs 50
     says "differs (McNemar"
-    ok compare measured/model.onnx measured/model.onnx --data measured.yaml --runs 3
+    ok compare runs/measured/model.onnx runs/measured/model.onnx --data measured.yaml --runs 3
     says "equal outputs"
+    ok infer runs/measured/model.onnx boot.png
+    check grep -q "^ *1  9 " out
+fi
+ok bench fashion.onnx --threads 1 --nodes --runs 20
+check grep -q "nChw[0-9]*c\|nhwc" out
+# every command that README shows with these files is one that works for a reader
+for line in 'compare fashion.onnx runs/measured/model.onnx --data measured.yaml --threads 1' \
+    'infer runs/measured/model.onnx boot.png' 'bench fashion.onnx --threads 1 --nodes' \
+    'cp tests/golden/nets/fashion.onnx tests/golden/boot.png .'; do
+    grep -qF -- "$line" "$readme" && good || bad "README does not say: $line"
+done
+
+block train.yaml > train.yaml
+check test -s train.yaml
+if [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
+    ok run train.yaml --out trained --set data.train.take=512 --set steps.recovered.fit.steps=4 --set output.gzip=off
+    says "recalibrated"
+    check test -s trained/steps/03-recovered/model.onnx
 fi
 
 block first.yaml > first.yaml

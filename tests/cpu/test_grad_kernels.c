@@ -306,9 +306,11 @@ static const int64_t maps[][4] = {{3, 32, 5, 5}, {4, 20, 3, 7}, {9, 64, 1, 1}, {
 static void batch_norms(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof maps / sizeof *maps; i++)
-        for (int form = 0; form < 8; form++) {
+        for (int form = 0; form < 16; form++) {
             const int64_t *d = maps[i], c = d[1];
-            bool own = form & 1, relu = form & 2, high = form & 4;
+            bool own = form & 1, relu = form & 2, high = form & 4,
+                 anew = form & 8; /* anew: y comes of x and the bias */
+            if (anew && !relu) continue;
             begin("BatchNormTrain", GRAD, own);
             float *x = in(d, 4);
             for (int64_t k = 0; k < d[0] * c * d[2] * d[3]; k++)
@@ -328,10 +330,11 @@ static void batch_norms(void **state) {
             for (int k = 0; k < 2; k++) in(d, 4);
             for (int k = 0; k < 3; k++) in(DIMS(c));
             for (int64_t k = 0; k < c; k++) the.in[4].data[k] = fabsf(the.in[4].data[k]) + 0.5f;
-            if (relu)
+            if (relu && !anew)
                 in(d, 4);
             else
                 in_none();
+            if (anew) in(DIMS(c));
             attr_int("relu", relu);
             if (high) attr_float("high", 0.4);
             out(d, 4, -1);
@@ -489,6 +492,77 @@ static void updates(void **state) {
     close_lane(&l);
 }
 
+/* ---- rows ---- */
+
+static void rows(void **state) {
+    (void)state;
+    static const int64_t dims[][3] = {{2, 3, 16}, {1, 5, 7}, {4, 1, 100}, {3, 20, 33}, {1, 1, 1}};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        const int64_t *d = dims[i], n = d[0] * d[1] * d[2];
+        for (int log = 0; log < 2; log++) {
+            begin(log ? "LogSoftmaxGrad" : "SoftmaxGrad", GRAD, false);
+            in(d, 3);
+            for (float *y = in(d, 3), *e = y + n; y < e; y++) *y = log ? -fabsf(*y) * 3 : fabsf(*y) * 0.1f;
+            out(d, 3, -1);
+            check(2e-6);
+        }
+        for (int axis = 1; axis < 3; axis++) {
+            begin("LayerNormGrad", GRAD, false);
+            in(d, 3);
+            for (float *x = in(d, 3), *e = x + n; x < e; x++) *x += 2;
+            in(d + axis, 3 - (uint32_t)axis);
+            out(d, 3, -1);
+            out(d + axis, 3 - (uint32_t)axis, -1);
+            out(d + axis, 3 - (uint32_t)axis, -1);
+            attr_int("axis", axis);
+            if (d[2] > 1) check(2e-5);
+        }
+        const int64_t m[] = {d[0] * d[1], d[2]}, *labels = NULL;
+        int64_t l[64];
+        for (int64_t k = 0; k < m[0]; k++) l[k] = k % 3 == 2 && m[0] > 2 ? -5 : k * 7 % d[2];
+        labels = l;
+        for (int form = 0; form < 4; form++) { /* labels, or targets; mean, or sum */
+            bool soft = form & 1;
+            if (soft && form & 2) continue;
+            for (int grad = 0; grad < 2; grad++) {
+                begin(!soft  ? grad ? "SoftmaxCrossEntropyGrad" : "SoftmaxCrossEntropyLoss"
+                      : grad ? "SoftCrossEntropyGrad"
+                             : "SoftCrossEntropy",
+                      soft || grad ? GRAD : "", false);
+                if (grad) *in(NULL, 0) = 0.7f;
+                for (float *x = in(m, 2), *e = x + n; x < e; x++) *x *= 9;
+                if (soft)
+                    in(m, 2);
+                else
+                    in_bytes(PARE_INT64, m, 1, labels);
+                if (!soft) attr_int("ignore_index", -5);
+                if (!soft) attr_text("reduction", form & 2 ? "sum" : "mean");
+                out(m, grad ? 2 : 0, -1);
+                check(3e-6);
+            }
+        }
+    }
+    static const int64_t sums[][8] = {{6, 5, 37, 1, 1, 1, 37, 1},   {4, 19, 3, 5, 1, 19, 1, 1},
+                                      {300, 40, 1, 1, 1, 40, 1, 1}, {4, 19, 3, 5, 1, 1, 1, 1},
+                                      {4, 19, 3, 5, 4, 19, 1, 1},   {2, 3, 4, 5, 1, 1, 4, 5}};
+    for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) {
+        begin("SumTo", GRAD, false);
+        in(sums[i], 4);
+        in_dims(sums[i] + 4, 4);
+        out(sums[i] + 4, 4, -1);
+        check(1e-5);
+    }
+    const int64_t step = 11;
+    begin("DropoutTrain", GRAD, false);
+    in(DIMS(13, 77));
+    in_bytes(PARE_INT64, NULL, 0, &step);
+    attr_float("ratio", 0.3);
+    attr_int("seed", 5);
+    attr_int("stream", 2);
+    out(DIMS(13, 77), -1);
+    check(1e-6);
+}
+
 static int close_all(void **state) {
     drop();
     return case_teardown(state);
@@ -497,7 +571,7 @@ static int close_all(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutions), cmocka_unit_test(batch_norms), cmocka_unit_test(pools),
-        cmocka_unit_test(activations),  cmocka_unit_test(updates),
+        cmocka_unit_test(activations),  cmocka_unit_test(updates),     cmocka_unit_test(rows),
     };
     return cmocka_run_group_tests(tests, case_setup, close_all);
 }

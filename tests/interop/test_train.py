@@ -124,4 +124,27 @@ with tempfile.TemporaryDirectory() as tmp:
         for name, z in before.items():
             expect((after[name] | ~z).all(), f"{late}: a zero of {name} grew")
 
+    # an op without a gradient on the way to a weight: named, with the way out, by check and by run
+    helper = onnx.helper
+    w = np.random.default_rng(1).normal(size=(784, 10)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["f"], "flat"), helper.make_node("MatMul", ["f", "w"], ["h"], "first"),
+         helper.make_node("Hardmax", ["h"], ["c"], "hard"), helper.make_node("Gemm", ["c", "v"], ["logits"], "last")],
+        "g", [helper.make_tensor_value_info("x", 1, ["N", 1, 28, 28])],
+        [helper.make_tensor_value_info("logits", 1, ["N", 10])],
+        [onnx.numpy_helper.from_array(w, "w"), onnx.numpy_helper.from_array(np.eye(10, dtype=np.float32), "v")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp / "odd.onnx")
+    odd = """version: 1
+models: {net: {onnx: odd.onnx}}
+data: {train: {random: 32, classes: 10}}
+steps: [{id: a, use: train.supervised, fit: {batch: 16%s}}]
+"""
+    (tmp / "odd.yaml").write_text(odd % "")
+    for words in (["check"], ["run", "--out", tmp / "odd"]):
+        p = pare(words[0], tmp / "odd.yaml", *words[1:], ok=False)
+        expect(p.returncode == 2 and "Hardmax" in p.stderr and "\"hard\"" in p.stderr, f"{words[0]}: {p.stderr}")
+        expect("freeze" in p.stderr and not (tmp / "odd").exists(), f"{words[0]}: the way out: {p.stderr}")
+    (tmp / "odd.yaml").write_text(odd % ", freeze: [w]")
+    pare("run", tmp / "odd.yaml", "--out", tmp / "odd", "--quiet")
+
 sys.exit(common.verdict())

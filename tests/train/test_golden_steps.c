@@ -277,13 +277,14 @@ static double run_dropout(pare_model *m, int device, const char *fetch, int64_t 
 /* A share of 1 - ratio is kept, and grows by as much; in inference nothing happens. */
 static void dropout_keeps_its_share(void **state) {
     (void)state;
-    static const float ratios[] = {0.1f, 0.5f, 0.75f};
+    static const float ratios[] = {0.1f, 0.5f, 0.75f, 0.25f};
     const pare_dim dims[] = {{-1, "N"}, {40, NULL}};
-    for (int k = 0; k < 3; k++) {
-        pare_model *m = net_new(17);
+    for (int k = 0; k < 4; k++) { /* the last as before opset 12: an attribute */
+        pare_model *m = net_new(k < 3 ? 17 : 10);
         net_input(m, "x", PARE_FLOAT, 2, dims);
-        net_tensor(m, "ratio", PARE_FLOAT, 0, NULL, &ratios[k]);
-        net2(m, "Dropout", "y", "x", "ratio");
+        if (k < 3) net_tensor(m, "ratio", PARE_FLOAT, 0, NULL, &ratios[k]);
+        uint32_t node = k < 3 ? net2(m, "Dropout", "y", "x", "ratio") : net1(m, "Dropout", "y", "x");
+        if (k == 3) pare_attr_set_float(m, node, "ratio", ratios[k]);
         net_output(m, "y");
         pare_train_form form = {.seed = 3};
         pare_trained trained;

@@ -450,6 +450,9 @@ static void it_goes_on_from_masks(void **state) {
     s.services.fit = NULL;
     assert_ok(&s, prune(&s, "{sparsity: 0.5}", m, &half)); /* one shot: no fit block */
     assert_int_equal(watched.steps, 0);
+    assert_ok(&s, prune(&s, "{sparsity: 0.6, distribution: erk}", m, &out)); /* as in other_ways */
+    assert_true(zeros(out, "conv.weight") == 38 && zeros(out, "fc.weight") == 167);
+    pare_model_free(out);
     s.services.fit = &s.fit;
     assert_ok(&s, prune(&s, "{sparsity: 0.8, every: 3}", half, &out));
     assert_true(watched.living[1][FC] == 144 && watched.living[24][FC] == 58);

@@ -56,14 +56,14 @@ static void spread(const double *xhat, const double *dxhat, double inv, int64_t 
     for (int64_t i = 0; i < n; i++) dx[i] = inv * (dxhat[i] - sum / (double)n - xhat[i] * along / (double)n);
 }
 
-/* dy x scale saved_mean saved_inv_std y -> dx dscale dbias */
+/* dy x scale saved_mean saved_inv_std y bias -> dx dscale dbias */
 pare_status refg_batch_norm(const ref_call *c) {
     refg g;
-    pare_status st = refg_begin(&g, c, 63, 5, 1);
+    pare_status st = refg_begin(&g, c, 127, 5, 1);
     if (st) return st;
     refg_view v = refg_view_of(c->spec->in[1], 1);
     int64_t n = v.outer * v.inner;
-    bool relu = ref_attr_int(c->spec, "relu", 0) && g.in[5];
+    bool relu = ref_attr_int(c->spec, "relu", 0) && (g.in[5] || g.in[6]);
     double high = ref_attr_float(c->spec, "high", INFINITY);
     double *xhat = refb_alloc((uint64_t)n * 3, sizeof *xhat), *d = xhat ? xhat + n : NULL, *dx = d ? d + n : NULL;
     if (!xhat) return refg_end(&g, PARE_ENOMEM);
@@ -72,8 +72,9 @@ pare_status refg_batch_norm(const ref_call *c) {
         for (int64_t o = 0, k = 0; o < v.outer; o++)
             for (int64_t i = 0; i < v.inner; i++, k++) {
                 int64_t at = (o * v.axis + ch) * v.inner + i;
-                double dy = relu && !(g.in[5][at] > 0 && g.in[5][at] < high) ? 0 : g.in[0][at];
                 xhat[k] = (g.in[1][at] - g.in[3][ch]) * g.in[4][ch];
+                double y = !relu ? 0 : g.in[5] ? g.in[5][at] : xhat[k] * g.in[2][ch] + g.in[6][ch];
+                double dy = relu && !(y > 0 && y < high) ? 0 : g.in[0][at];
                 d[k] = dy * g.in[2][ch];
                 dscale += dy * xhat[k];
                 dbias += dy;

@@ -389,7 +389,7 @@ def backward(g, x):
 
 
 def ten_steps(g, shape):
-    """SGD with momentum, Nesterov, decay of all but vectors, two steps of warm-up, then a cosine: golden.h's options."""
+    """SGD with momentum, Nesterov, decay of all but vectors, two steps of warm-up, a cosine: as test_golden_steps.c."""
     params = g.start()
     groups = [dict(params=[p for p in params if p.dim() > 1]),
               dict(params=[p for p in params if p.dim() <= 1], weight_decay=0.0)]
