@@ -55,9 +55,9 @@ def field(number, value):
     value = value.encode() if isinstance(value, str) else value
     return varint(number << 3 | 2) + varint(len(value)) + value
 
-def port(name, *dims):
+def port(name, *dims, kind=1):
     shape = b"".join(field(1, field(1, d) if isinstance(d, int) else field(2, d)) for d in dims)
-    return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
+    return field(1, name) + field(2, field(1, field(1, kind) + field(2, shape)))
 
 def model(path, ins, nodes, out, more=b""):
     g = b"".join(field(1, b"".join(field(1, i) for i in n[1]) + field(2, n[2]) + field(4, n[0])) for n in nodes)
@@ -77,6 +77,11 @@ weight = b"".join(field(1, d) for d in (2, 1, 3, 3)) + field(2, 1) + field(8, "w
 weight += field(9, struct.pack("<18f", *[float("nan") if i == 5 else 0.1 for i in range(18)]))
 model("lost.onnx", [port("x", "N", 1, 4, 4)], [("Conv", ["x", "w"], "c"), ("Relu", ["c"], "r"), ("Flatten", ["r"], "y")],
       port("y", "N", 8), field(5, weight))
+model("div.onnx", [port("x", 1), port("k", 1, kind=7), port("n", 1, kind=7)],
+      [("Div", ["k", "n"], "s"), ("Expand", ["x", "s"], "y")], port("y", "N"))
+npy("one.npy", "<f4", (1,), struct.pack("<f", 1))
+npy("eight.npy", "<i8", (1,), struct.pack("<q", 8))
+npy("zero.npy", "<i8", (1,), struct.pack("<q", 0))
 npy("minus.npy", "<f4", (2, 4), struct.pack("<8f", -1, 1, 1, 1, 0, 1, 1, 1))
 npy("odd.npy", "<f4", (2, 4), struct.pack("<8f", 1, 1, 1, 1, float("nan"), 1, float("inf"), 1))
 PY
@@ -340,6 +345,10 @@ fails 2 engine.opset bench odd.onnx --runs 3
 says "odd.onnx"
 fails 2 engine.opset infer odd.onnx --in minus.npy --out odd
 says "odd.onnx"
+ok infer div.onnx --in one.npy --in eight.npy --in eight.npy --out div
+fails 2 engine.fold infer div.onnx --in one.npy --in eight.npy --in zero.npy --out div
+says "of the inputs' numbers or shapes"
+says "divided by 0"
 printf 'data: {preprocess: {layout: nchw}, test: {npy: x.npy, labels: y.npy}}\n' > nchw.yaml
 fails 2 data.layout eval last.onnx --data nchw.yaml
 says "the model takes 32 channels there and 1 where nhwc has them"
