@@ -63,13 +63,14 @@ static pare_status other_formats(gather *g, const pare_data_source *src) {
     if (!g->n_other) return PARE_OK;
     if (src->on_error == PARE_ON_ERROR_SKIP) {
         pare_say(g->d, PARE_WARNING, "image.format",
-                 "%s: %" PRIu64 " images of formats other than JPEG and PNG are left out, the first is %s", src->path,
-                 g->n_other, g->other);
+                 "%s: %" PRIu64 " image%s of formats other than JPEG and PNG %s left out, the first is %s", src->path,
+                 g->n_other, g->n_other == 1 ? "" : "s", g->n_other == 1 ? "is" : "are", g->other);
         return PARE_OK;
     }
-    return pare_fail_file(
-        g->d, PARE_EUNSUPPORTED, g->other, "image.format", "convert them to PNG or JPEG, or say on_error: skip",
-        "%" PRIu64 " images in '%s' are of formats other than JPEG and PNG; this is the first", g->n_other, src->path);
+    return pare_fail_file(g->d, PARE_EUNSUPPORTED, g->other, "image.format",
+                          "convert them to PNG or JPEG, or say on_error: skip",
+                          "%" PRIu64 " image%s in '%s' %s of a format other than JPEG and PNG; this is the first",
+                          g->n_other, g->n_other == 1 ? "" : "s", src->path, g->n_other == 1 ? "is" : "are");
 }
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }

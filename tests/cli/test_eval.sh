@@ -35,7 +35,7 @@ npy("five.npy", "|u1", (4, 5, 32, 32), pixels(4, 32, 5))
 labels("y4.npy", [0, 1, 2, 3])
 npy("tiny.npy", "|u1", (4, 1, 30, 32), pixels(4, 32)[: 4 * 30 * 32])
 npy("none.npy", "|u1", (0, 1, 32, 32), b"")
-npy("one.npy", "<f4", (1, 1, 4, 4), struct.pack("<16f", *[0.5] * 16))
+npy("lost.npy", "<f4", (1, 1, 4, 4), struct.pack("<16f", *[0.5] * 16))
 
 # weights that are all there but for one: the classifier's bias has a NaN for class 3
 bias = struct.pack("<10f", *[float("nan") if i == 3 else 0.0 for i in range(10)])
@@ -79,7 +79,7 @@ model("lost.onnx", [port("x", "N", 1, 4, 4)], [("Conv", ["x", "w"], "c"), ("Relu
       port("y", "N", 8), field(5, weight))
 model("div.onnx", [port("x", 1), port("k", 1, kind=7), port("n", 1, kind=7)],
       [("Div", ["k", "n"], "s"), ("Expand", ["x", "s"], "y")], port("y", "N"))
-npy("one.npy", "<f4", (1,), struct.pack("<f", 1))
+npy("unit.npy", "<f4", (1,), struct.pack("<f", 1))
 npy("eight.npy", "<i8", (1,), struct.pack("<q", 8))
 npy("zero.npy", "<i8", (1,), struct.pack("<q", 0))
 npy("minus.npy", "<f4", (2, 4), struct.pack("<8f", -1, 1, 1, 1, 0, 1, 1, 1))
@@ -183,8 +183,8 @@ ok compare ten.onnx nan.onnx --data data.yaml --runs 3
 says "classifier.1.bias (1 NaN)"
 says "no SQNR, no KL"
 says "samples with NaN or inf"
-printf 'data: {test: {npy: one.npy}}\n' > one.yaml
-for what in "eval lost.onnx --data one.yaml --runs 3" "bench lost.onnx --runs 3" "infer lost.onnx --in one.npy --out one"; do
+printf 'data: {test: {npy: lost.npy}}\n' > lost.yaml
+for what in "eval lost.onnx --data lost.yaml --runs 3" "bench lost.onnx --runs 3" "infer lost.onnx --in lost.npy --out lost"; do
     # shellcheck disable=SC2086 # words
     ok $what
     says "lost.onnx: weights hold values that are no numbers: w (1 NaN)"
@@ -345,8 +345,8 @@ fails 2 engine.opset bench odd.onnx --runs 3
 says "odd.onnx"
 fails 2 engine.opset infer odd.onnx --in minus.npy --out odd
 says "odd.onnx"
-ok infer div.onnx --in one.npy --in eight.npy --in eight.npy --out div
-fails 2 engine.fold infer div.onnx --in one.npy --in eight.npy --in zero.npy --out div
+ok infer div.onnx --in unit.npy --in eight.npy --in eight.npy --out div
+fails 2 engine.fold infer div.onnx --in unit.npy --in eight.npy --in zero.npy --out div
 says "of the inputs' numbers or shapes"
 says "divided by 0"
 printf 'data: {preprocess: {layout: nchw}, test: {npy: x.npy, labels: y.npy}}\n' > nchw.yaml
