@@ -111,16 +111,19 @@ double pare_tally_sqnr_db(const pare_tally *t) {
 }
 
 void pare_count_not_finite(const pare_array *a, uint64_t *nan, uint64_t *infinite) {
-    const void *data = pare_array_data(a);
+    const unsigned char *data = pare_array_data(a); /* of a mapped file: at any offset */
     *nan = *infinite = 0;
     for (uint64_t i = 0; i < a->count; i++) {
         double x = 0;
         if (a->dtype == PARE_FLOAT) {
-            x = ((const float *)data)[i];
+            float f;
+            memcpy(&f, data + i * sizeof f, sizeof f);
+            x = f;
         } else if (a->dtype == PARE_DOUBLE) {
-            x = ((const double *)data)[i];
+            memcpy(&x, data + i * sizeof x, sizeof x);
         } else if (a->dtype == PARE_FLOAT16 || a->dtype == PARE_BFLOAT16) {
-            uint16_t bits = ((const uint16_t *)data)[i], top = a->dtype == PARE_FLOAT16 ? 0x7c00 : 0x7f80;
+            uint16_t bits, top = a->dtype == PARE_FLOAT16 ? 0x7c00 : 0x7f80;
+            memcpy(&bits, data + i * sizeof bits, sizeof bits);
             x = (bits & top) != top ? 0 : bits & 0x7fff & ~top ? NAN : INFINITY;
         } else {
             return;
