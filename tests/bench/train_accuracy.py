@@ -8,7 +8,7 @@ Nesterov momentum 0.9, weight decay 5e-4 on every tensor, half a cosine after 5 
 masked weights that never move. Each side goes on from its own networks. pare's exported file is scored by ONNX Runtime,
 PyTorch's model by itself.
 
-usage: train_accuracy.py [--seeds 0,1,2,3,4] [--only dense,pruned,alone,distilled] [--take N]
+usage: train_accuracy.py [--seeds 0,1,2,3,4] [--only dense,pruned,alone,distilled] [--take N] [--threads N]
 env:   PARE_BUILD (a release build tree), PARE_FASHION (the folder of the IDX files)
 """
 import gzip
@@ -27,6 +27,7 @@ BUILD = Path(os.environ.get("PARE_BUILD", SOURCE / "build/release"))
 FASHION = Path(os.environ.get("PARE_FASHION", "/usr/share/datasets/fashion-mnist"))
 TOOL = BUILD / "tests/tool_train_step"
 MEAN, STD, BATCH, LR, SPARSITY = 0.2860, 0.3530, 128, 0.05, 0.9
+THREADS = int(sys.argv[sys.argv.index("--threads") + 1]) if "--threads" in sys.argv else 2
 BARS = {"dense": -0.15, "pruned": -0.15, "alone": -0.15, "distilled": -0.15}
 
 
@@ -66,7 +67,7 @@ def ours_train(tmp, model, out, samples, labels, teacher=None):
     np.save(tmp / "x.npy", samples)
     np.save(tmp / "y.npy", labels.astype(np.int64))
     cmd = [TOOL, "--model", model, "--data", tmp / "x.npy", tmp / "y.npy", "--batch", BATCH, "--warmup", 0, "--steps",
-           len(labels) // BATCH, "--lr", LR, "--mean", MEAN, "--std", STD, "--cosine", "--home", out]
+           len(labels) // BATCH, "--lr", LR, "--mean", MEAN, "--std", STD, "--cosine", "--threads", THREADS, "--home", out]
     subprocess.run([str(c) for c in cmd + (["--teacher", teacher] if teacher else [])], check=True,
                    stdout=subprocess.DEVNULL)
 
@@ -203,7 +204,7 @@ def option(name, default):
 
 def main():
     import torch
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     seeds = [int(s) for s in option("--seeds", "0,1,2,3,4").split(",")]
     only = option("--only", "dense,pruned,alone,distilled").split(",")
     results = {}
