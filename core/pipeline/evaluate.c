@@ -1,6 +1,8 @@
 /* pipeline/evaluate.c - see evaluate.h. Sums run in double, in the order of samples. */
 #include "pipeline/evaluate.h"
 
+#include "base/reduce.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +97,37 @@ void pare_tally_add(pare_tally *t, const float *logits, uint64_t n, uint64_t k, 
         }
         if (baseline) add_against(t, x, baseline + i * k, k, label);
     }
+}
+
+/* Counts are exact as doubles, up to 2^53. */
+pare_status pare_tally_together(pare_tally *t) {
+    enum { NUMBERS = 14 };
+    if (!pare_reduce_shared()) return PARE_OK;
+    double most[2] = {(double)t->classes, t->max_abs_diff};
+    pare_status st = pare_reduce(PARE_REDUCED_METRIC, PARE_REDUCE_MAX, PARE_DOUBLE, most, 2);
+    if (st) return st;
+    grow_classes(t, (uint64_t)most[0]); /* of a process that has seen no sample, too */
+    t->max_abs_diff = most[1];
+    uint64_t *const counts[] = {&t->samples,    &t->labelled, &t->correct, &t->top5,   &t->not_finite,
+                                &t->nan,        &t->compared, &t->agree,   &t->only_a, &t->only_b};
+    double *const sums[] = {&t->loss, &t->kl, &t->signal, &t->noise};
+    const size_t n_counts = sizeof counts / sizeof *counts;
+    double *x = pare_xcalloc(NUMBERS + 2 * t->classes, sizeof *x);
+    for (size_t i = 0; i < n_counts; i++) x[i] = (double)*counts[i];
+    for (size_t i = n_counts; i < NUMBERS; i++) x[i] = *sums[i - n_counts];
+    for (uint64_t i = 0; i < t->classes; i++) {
+        x[NUMBERS + i] = (double)t->class_total[i];
+        x[NUMBERS + t->classes + i] = (double)t->class_correct[i];
+    }
+    st = pare_reduce(PARE_REDUCED_METRIC, PARE_REDUCE_SUM, PARE_DOUBLE, x, NUMBERS + 2 * t->classes);
+    for (size_t i = 0; i < n_counts && !st; i++) *counts[i] = (uint64_t)x[i];
+    for (size_t i = n_counts; i < NUMBERS && !st; i++) *sums[i - n_counts] = x[i];
+    for (uint64_t i = 0; i < t->classes && !st; i++) {
+        t->class_total[i] = (uint64_t)x[NUMBERS + i];
+        t->class_correct[i] = (uint64_t)x[NUMBERS + t->classes + i];
+    }
+    free(x);
+    return st;
 }
 
 static double share(double part, uint64_t of) { return of ? part / (double)of : NAN; }

@@ -31,6 +31,9 @@ void pare_tally_free(pare_tally *t);
 void pare_tally_add(pare_tally *t, const float *logits, uint64_t n, uint64_t classes, const int64_t *labels,
                     const float *baseline);
 
+/* The tally of all processes of the run (base/reduce.h): once, when a set is through. Not reported. */
+pare_status pare_tally_together(pare_tally *t);
+
 double pare_tally_loss(const pare_tally *t); /* NaN where there were no labels, as the others */
 double pare_tally_accuracy(const pare_tally *t);
 double pare_tally_top5(const pare_tally *t);

@@ -190,6 +190,8 @@ pare_status pare_score(pare_scored *s, const pare_data *set, const pare_data_pre
     }
     uint64_t skipped = r ? pare_reader_skipped(r) : 0;
     pare_reader_close(r);
+    if (!st && (st = pare_tally_together(out)))
+        pare_fail(d, st, "score.reduce", NULL, "the processes of the run can't bring their counts together");
     if (!st && skipped)
         pare_say(d, PARE_WARNING, "score.skipped",
                  "%" PRIu64 " of %" PRIu64 " samples were left out: their images can't be decoded", skipped, total);

@@ -226,14 +226,13 @@ static void host_parallel(const pare_host *h, uint64_t n, void (*fn)(void *ctx, 
         pare_host_misuse(h, "parallel", "fn is NULL");
 }
 
-/* One process: what is there is already the sum, the least and the most. */
 static pare_status host_reduce(const pare_host *h, uint32_t op, uint32_t dtype, void *buffer, uint64_t n) {
     if (op > PARE_REDUCE_MAX) return pare_host_misuse(h, "reduce", "there is no operation %u", op);
     if (dtype != PARE_FLOAT && dtype != PARE_DOUBLE && dtype != PARE_INT64 && dtype != PARE_UINT64)
         return pare_host_misuse(h, "reduce", "dtype %s; it takes float32, float64, int64 and uint64",
                                 pare_dtype_name(dtype));
     if (!buffer && n) return pare_host_misuse(h, "reduce", "buffer is NULL");
-    return PARE_OK;
+    return pare_reduce(PARE_REDUCED_PLUGIN, op, dtype, buffer, n);
 }
 
 static const void *host_ext(const pare_host *h, const char *id) {

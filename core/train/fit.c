@@ -3,6 +3,7 @@
  * Is not: one batch's runs (fit_step.c), what samples go through (augment.h). May use: fit_parts.h.
  */
 #include "train/checkpoint.h"
+#include "base/reduce.h"
 #include "train/fit_parts.h"
 
 #include "model/edit.h"
@@ -65,7 +66,7 @@ pare_status pare_fit_open(const pare_model *m, const pare_fit_opts *o, const par
     pare_status st = count_steps(f);
     f->masks = flags & PARE_FIT_MASKS;
     f->still = flags & PARE_FIT_STILL;
-    if (!st) st = pare_fit_build(f, flags & PARE_FIT_GRADIENTS || f->micro < o->batch);
+    if (!st) st = pare_fit_build(f, flags & PARE_FIT_GRADIENTS || f->micro < o->batch || pare_reduce_shared());
     if (!st) st = check_labels(f);
     if (!st) st = check_teachers(f);
     if (st) {

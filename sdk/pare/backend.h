@@ -54,12 +54,14 @@ typedef struct pare_operand {
     X(PARE_POST_SIGMOID, 3, "Sigmoid")                                                                                 \
     X(PARE_POST_TANH, 4, "Tanh")                                                                                       \
     X(PARE_POST_HARD_SWISH, 5, "HardSwish")                                                                            \
-    X(PARE_POST_HARD_SIGMOID, 6, "HardSigmoid") /* alpha, beta */                                                      \
-    X(PARE_POST_SWISH, 7, "Mul")                /* x * Sigmoid(x) */                                                   \
-    X(PARE_POST_GELU, 8, "Gelu")                /* the erf form */                                                     \
-    X(PARE_POST_ELU, 9, "Elu")                  /* alpha */                                                            \
-    X(PARE_POST_ADD, 10, "Add")                 /* + in[operand], of the same dims as out[0] */                        \
-    X(PARE_POST_MUL, 11, "Mul")                 /* * in[operand], of the same dims */
+    X(PARE_POST_HARD_SIGMOID, 6, "HardSigmoid")     /* alpha, beta */                                                  \
+    X(PARE_POST_SWISH, 7, "Mul")                    /* x * Sigmoid(x) */                                               \
+    X(PARE_POST_GELU, 8, "Gelu")                    /* the erf form */                                                 \
+    X(PARE_POST_ELU, 9, "Elu")                      /* alpha */                                                        \
+    X(PARE_POST_ADD, 10, "Add")                     /* + in[operand], of the same dims as out[0] */                    \
+    X(PARE_POST_MUL, 11, "Mul")                     /* * in[operand], of the same dims */                              \
+    X(PARE_POST_QUANTIZE, 12, "QuantizeLinear")     /* see below; what comes out is of `dtype` */                      \
+    X(PARE_POST_DEQUANTIZE, 13, "DequantizeLinear") /* of what a QUANTIZE before it made */
 
 enum {
 #define PARE_POST_ENUM_(name, value, op) name = (value),
@@ -67,11 +69,19 @@ enum {
 #undef PARE_POST_ENUM_
 };
 
+/* Quantized execution. An operand with n_scales stands for the real numbers that it encodes, and an op of such operands
+ * means what it means for those: Conv of a uint8 x and an int8 w is a convolution of real numbers, exact in int32
+ * before it is scaled (a bias is int32 then, of scale x's times w's). Its result is real and goes through the post-ops:
+ * QUANTIZE is one of the file's own rounding points, q = saturate(round half to even(v / alpha) + beta); DEQUANTIZE
+ * behind it, alpha and beta being the same, is (q - beta) * alpha. Where the last post-op is a QUANTIZE, out[0] is of
+ * that dtype and has its scale and zero point. An ADD's operand may be quantized. A kernel that takes only the first n
+ * post-ops writes what comes after those. PARE_EUNSUPPORTED: the engine takes the float kernel, with DequantizeLinear
+ * and QuantizeLinear as nodes of their own. */
 typedef struct pare_post_op {
     uint32_t size, kind; /* PARE_POST_* */
     float alpha, beta;
     uint32_t operand; /* ADD, MUL: the index in the spec's `in` (appended behind the node's own inputs) */
-    uint32_t reserved;
+    uint32_t dtype;   /* QUANTIZE, DEQUANTIZE: PARE_UINT8 or PARE_INT8; else 0 */
 } pare_post_op;
 
 typedef struct pare_named_attribute {
@@ -109,9 +119,9 @@ typedef struct pare_kernel_info {
     /* One per spec input: bytes of its packed form, 0: taken as in[] says; or NULL. Kernels whose in[i] is the same OWN
      * layout share the packed form of a constant. */
     const uint64_t *pack;
-    uint64_t scratch;       /* bytes, 64-byte aligned, valid during run only */
-    int32_t in_place;       /* out[0] may be written over this input, -1: none */
-    uint32_t view;          /* 1: out[0] is in[0]'s bytes unchanged (Reshape): nothing to run */
+    uint64_t scratch; /* bytes, 64-byte aligned, valid during run only */
+    int32_t in_place; /* out[0] may be written over this input, -1: none */
+    uint32_t view;    /* 1: out[0] is in[0]'s bytes unchanged (Reshape): nothing to run */
 } pare_kernel_info;
 
 /* ---- devices ---- */

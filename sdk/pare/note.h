@@ -21,6 +21,9 @@ typedef struct pare_note_api {
     void (*text)(const pare_host *, const char *key, const char *value);
     void (*layer)(const pare_host *, const pare_layer_note *);
     void (*curve)(const pare_host *, const char *name, double x, double y); /* a point of the step's `curves` */
+    /* A file beside the step's model (steps/NN-id/NAME), whole when the step succeeds; named in report.json. `name`: a
+     * plain file name. Copies. PARE_EINVAL (reported): not such a name, or model.onnx. */
+    pare_status (*file)(const pare_host *, const char *name, const void *bytes, uint64_t n);
 } pare_note_api;
 
 #endif
