@@ -135,6 +135,8 @@ static json_t *node_rows(const measured *m) {
         json_object_set_new(j, "ms", pare_eval_number(node_ms(n)));
         json_object_set_new(j, "share", pare_eval_number(n->seconds / total));
         json_object_set_new(j, "gflops", pare_eval_number(node_gflops(n)));
+        json_object_set_new(j, "dtype", pare_json_str(n->dtype));
+        json_object_set_new(j, "fell_back", json_boolean(n->fell_back));
         json_object_set_new(j, "layout", pare_json_str(n->layout));
         json_object_set_new(j, "kernel", pare_json_str(n->kernel));
         json_array_append_new(list, j);
@@ -163,8 +165,8 @@ static void print_json(pare_cli *c, const measured *m) {
 /* ---- text ---- */
 
 static void print_nodes(const measured *m) {
-    const char *heads[] = {"node", "op", ">ms", ">share", ">GFLOP/s", "layout", "kernel"};
-    pare_table *t = pare_table_new(heads, 7);
+    const char *heads[] = {"node", "op", ">ms", ">share", ">GFLOP/s", "dtype", "layout", "kernel"};
+    pare_table *t = pare_table_new(heads, 8);
     double total = all_seconds(m);
     pare_table_rule(t);
     for (size_t i = 0; i < m->n_nodes; i++) {
@@ -177,6 +179,7 @@ static void print_nodes(const measured *m) {
             pare_table_cell(t, "%.1f", node_gflops(n));
         else
             pare_table_cell(t, "-");
+        pare_table_cell(t, "%s%s", n->dtype, n->fell_back ? " (no int8)" : "");
         pare_table_cell(t, "%s", n->layout);
         pare_table_cell(t, "%s", n->kernel);
     }

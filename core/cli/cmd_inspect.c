@@ -55,6 +55,16 @@ static void print_count(const char *title, int64_t n, const char *unit) {
     pare_sb_free(&b);
 }
 
+/* Of a model that has 8-bit weights: how much of it they are. */
+static void print_int8(const pare_look *l) {
+    uint64_t n = l->stats.parameter_dtypes[PARE_INT8] + l->stats.parameter_dtypes[PARE_UINT8];
+    if (!n || l->metrics.parameters <= 0) return;
+    printf("  %-12s %.2f %% of the parameters", "in 8 bits", 100.0 * (double)n / (double)l->metrics.parameters);
+    if (l->metrics.macs > 0 && l->stats.macs_int8 >= 0)
+        printf(", %.2f %% of the MACs", 100.0 * (double)l->stats.macs_int8 / (double)l->metrics.macs);
+    putchar('\n');
+}
+
 /* ---- inspect ---- */
 
 static void print_tensors(const pare_look *l) {
@@ -263,6 +273,7 @@ static void print_look(const pare_look *l) {
     print_count("non-zero", l->metrics.nonzero, "");
     print_count("MACs", l->metrics.macs, " at batch 1");
     print_count("  effective", l->metrics.macs_effective, " without those by zero weights");
+    print_int8(l);
     printf("  %-12s ", "ops");
     for (size_t i = 0; i < l->stats.ops.len; i++) {
         printf("%s", i ? ", " : "");

@@ -69,6 +69,12 @@ json_t *pare_look_json(const pare_look *l) {
     json_object_set_new(j, "nonzero", pare_json_count(l->metrics.nonzero));
     json_object_set_new(j, "macs", pare_json_count(l->metrics.macs));
     json_object_set_new(j, "macs_effective", pare_json_count(l->metrics.macs_effective));
+    json_object_set_new(j, "macs_int8", pare_json_count(l->stats.macs_int8));
+    json_t *by_dtype = json_object();
+    for (uint32_t t = 1; t < PARE_DTYPE_COUNT; t++)
+        if (l->stats.parameter_dtypes[t])
+            json_object_set_new(by_dtype, pare_dtype_name(t), json_integer((json_int_t)l->stats.parameter_dtypes[t]));
+    json_object_set_new(j, "parameters_by_dtype", by_dtype);
     for (size_t i = 0; i < l->stats.ops.len; i++) {
         json_t *name = pare_json_str(l->stats.ops.data[i].op);
         json_object_set_new(ops, json_string_value(name), json_integer((json_int_t)l->stats.ops.data[i].count));

@@ -99,17 +99,30 @@ static pare_status choose(pare_data *set, const pare_data_source *src, pare_diag
     return st;
 }
 
+/* Where the label of the i-th sample stands: the file, and as which of its samples. */
+static const char *label_file(const pare_data *set, uint64_t i, uint64_t *at) {
+    const pare_store *s = set->store;
+    *at = pare_set_sample(set, i);
+    if (s->paths) return s->paths[*at];
+    for (size_t k = s->sources.len; k-- > 0;)
+        if (s->sources.data[k].labels && s->sources.data[k].first <= *at) {
+            *at -= s->sources.data[k].first;
+            return s->sources.data[k].path;
+        }
+    return set->name;
+}
+
 /* Labels lie in 0..limit-1 (limit 0: any); sets `classes` to the highest + 1, or to the names there are. */
 static pare_status check_labels(const pare_data *set, uint64_t limit, pare_diags *d, uint32_t *classes) {
     uint64_t most = set->store->n_classes;
     for (uint64_t i = 0; i < set->count; i++) {
         int64_t v = pare_data_label(set, i);
         if (v < 0 || (limit && (uint64_t)v >= limit) || v >= INT32_MAX) {
-            const char *path = pare_data_path(set, i);
-            uint64_t top = limit ? limit - 1 : INT32_MAX - 1;
-            return pare_fail_file(d, PARE_EINVAL, path ? path : set->name, "data.label-range",
+            uint64_t top = limit ? limit - 1 : INT32_MAX - 1, at;
+            const char *path = label_file(set, i, &at);
+            return pare_fail_file(d, PARE_EINVAL, path, "data.label-range",
                                   limit ? "does the model have as many classes as the data?" : NULL,
-                                  "the label of sample %" PRIu64 " is %" PRId64 "; 0 to %" PRIu64 " are allowed", i, v,
+                                  "the label of sample %" PRIu64 " is %" PRId64 "; 0 to %" PRIu64 " are allowed", at, v,
                                   top);
         }
         if ((uint64_t)v + 1 > most) most = (uint64_t)v + 1;
@@ -166,6 +179,15 @@ int64_t pare_data_label(const pare_data *set, uint64_t i) {
 
 const char *pare_data_path(const pare_data *set, uint64_t i) {
     return set->store->paths ? set->store->paths[pare_set_sample(set, i)] : NULL;
+}
+
+uint64_t pare_data_n_images(const pare_data *set) { return set->store->paths ? set->store->count : 0; }
+
+uint64_t pare_data_n_files(const pare_data *set) { return set->store->sources.len + pare_data_n_images(set); }
+
+const char *pare_data_file(const pare_data *set, uint64_t i) {
+    const pare_store *s = set->store;
+    return i < s->sources.len ? s->sources.data[i].path : s->paths[i - s->sources.len];
 }
 
 pare_status pare_data_check_labels(const pare_data *set, uint32_t classes, pare_diags *d) {

@@ -8,6 +8,7 @@
 #ifndef PARE_DATA_DATA_H
 #define PARE_DATA_DATA_H
 
+#include "base/hash.h"
 #include "model/array.h"
 
 /* ---- how samples become input ---- */
@@ -98,7 +99,21 @@ char **pare_data_source_classes(const pare_data_source *src, uint32_t *n);
 /* Of the i-th sample: its label (-1: none) and the file it comes from (NULL for kinds that hold many in one). */
 int64_t pare_data_label(const pare_data *set, uint64_t i);
 const char *pare_data_path(const pare_data *set, uint64_t i);
-/* Is every label below `classes`? PARE_EINVAL names the first that isn't. */
+/* "images/0/cat.png", or "sample 17 of train" where there is no file: what a person may call the i-th sample. malloc'ed.
+ */
+char *pare_data_sample_name(const pare_data *set, uint64_t i);
+/* At most n of the set's samples (0: all), by seed, in proportion of the classes, in an order that the seed gives:
+ * *positions (malloc'ed, the caller's) holds *count of them. PARE_ENOMEM, reported. */
+pare_status pare_data_draw(const pare_data *set, uint64_t n, uint64_t seed, pare_diags *d, uint64_t **positions,
+                           uint64_t *count);
+/* Adds samples and labels to a hash, in the set's order: the bytes of files (not their names) or records; of random
+ * samples what they are made of. Reported; PARE_ECANCELLED after SIGINT. */
+pare_status pare_data_hash(const pare_data *set, pare_sha256 *h, pare_diags *d);
+/* The files that samples and labels come from, images of folders and lists last; 0: there are none. Borrowed. */
+uint64_t pare_data_n_files(const pare_data *set);
+const char *pare_data_file(const pare_data *set, uint64_t i);
+uint64_t pare_data_n_images(const pare_data *set); /* of these, how many are images of their own */
+/* Is every label below `classes`? PARE_EINVAL names the first that isn't: the file, and which of its samples. */
 pare_status pare_data_check_labels(const pare_data *set, uint32_t classes, pare_diags *d);
 
 /* ---- reading ---- */
@@ -109,6 +124,9 @@ typedef struct pare_reader_opts {
     uint32_t ahead;   /* batches decoded ahead of the one handed out; 0: 1 */
     uint64_t epoch;   /* with the seed it makes the order of a set that is shuffled */
     bool drop_last;   /* leave out a last batch that is short */
+    /* These samples of the set, in this order (copied; `epoch` means nothing then); NULL: all. */
+    const uint64_t *only;
+    uint64_t n_only;
 } pare_reader_opts;
 
 typedef struct pare_batch {

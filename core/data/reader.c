@@ -335,7 +335,14 @@ pare_status pare_reader_open(const pare_data *set, const pare_data_preprocess *p
     if (st == PARE_OK && !r->prep.fixed) st = fix_shape(r, d);
     if (st == PARE_OK && r->prep.ndim + 1 > PARE_ARRAY_DIMS)
         st = pare_fail_file(d, PARE_EUNSUPPORTED, set->name, "data.shape", NULL, "samples have too many dimensions");
-    if (st == PARE_OK && set->shuffle) {
+    r->total = opts->only ? opts->n_only : set->count;
+    if (st == PARE_OK && opts->only) {
+        r->order = pare_store_alloc(r->total, sizeof *r->order, set->name, d);
+        if (r->order)
+            memcpy(r->order, opts->only, (size_t)r->total * sizeof *r->order);
+        else
+            st = PARE_ENOMEM;
+    } else if (st == PARE_OK && set->shuffle) {
         r->order = pare_store_alloc(set->count, sizeof *r->order, set->name, d);
         if (!r->order) {
             st = PARE_ENOMEM;
@@ -348,7 +355,8 @@ pare_status pare_reader_open(const pare_data *set, const pare_data_preprocess *p
         pare_reader_close(r);
         return st;
     }
-    r->total = opts->drop_last ? set->count / opts->batch * opts->batch : set->count;
+    r->opts.only = NULL;
+    if (opts->drop_last) r->total = r->total / opts->batch * opts->batch;
     r->batches = (r->total + opts->batch - 1) / opts->batch;
     uint32_t threads = opts->threads ? opts->threads : pare_threads();
     /* decoding is worth a claim each; records are cheap */

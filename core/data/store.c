@@ -27,6 +27,8 @@ void pare_store_unref(pare_store *s) {
     free(s->paths);
     free(s->labels);
     pare_vec_free(&s->runs);
+    for (size_t i = 0; i < s->sources.len; i++) free(s->sources.data[i].path);
+    pare_vec_free(&s->sources);
     for (size_t i = 0; i < s->files.len; i++) pare_map_file_unref(s->files.data[i]);
     pare_vec_free(&s->files);
     for (size_t i = 0; i < s->arrays.len; i++) pare_array_unref(s->arrays.data[i]);
@@ -34,6 +36,11 @@ void pare_store_unref(pare_store *s) {
     if (s->weights) pare_weights_free(s->weights);
     free(s->owned);
     free(s);
+}
+
+void pare_store_source(pare_store *s, const char *path, uint64_t first, bool labels) {
+    store_source x = {pare_xstrdup(path), first, labels};
+    pare_vec_push(&s->sources, x);
 }
 
 const unsigned char *pare_store_record(const pare_store *s, uint64_t i) {

@@ -14,6 +14,13 @@ typedef struct store_run {
     uint64_t first, stride;    /* index of the first; bytes from one to the next */
 } store_run;
 
+/* A file that samples or labels come from; images of folders and lists are in `paths` instead. */
+typedef struct store_source {
+    char *path;
+    uint64_t first; /* the sample that is its first */
+    bool labels;    /* it holds labels */
+} store_source;
+
 typedef struct pare_store {
     uint32_t refs; /* atomic */
     store_kind kind;
@@ -29,6 +36,7 @@ typedef struct pare_store {
     pare_data_layout layout;       /* NCHW or NHWC where ndim is 3: where the channels are. 2 dims: one channel */
     bool image;                    /* 2 or 3 dims that are rows and columns of pixels */
     PARE_VEC(store_run) runs;
+    PARE_VEC(store_source) sources;
     uint64_t seed; /* STORE_RANDOM, which has dtype, dims and bytes too */
     /* what keeps the bytes */
     PARE_VEC(pare_map_file *) files;
@@ -40,6 +48,8 @@ typedef struct pare_store {
 pare_store *pare_store_new(store_kind kind);
 pare_store *pare_store_ref(pare_store *s);
 void pare_store_unref(pare_store *s); /* NULL is fine */
+
+void pare_store_source(pare_store *s, const char *path, uint64_t first, bool labels);
 
 /* The sample's bytes; STORE_RECORDS. */
 const unsigned char *pare_store_record(const pare_store *s, uint64_t i);

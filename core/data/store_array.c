@@ -108,6 +108,7 @@ static pare_status from_npz(pare_store *s, const pare_data_source *src, pare_dia
     pare_array *a = NULL;
     pare_status st = pare_npz_open(src->path, d, &z);
     if (st != PARE_OK) return st;
+    pare_store_source(s, src->path, 0, true);
     st = pare_npz_read(z, src->images ? src->images : "images", d, &a);
     if (st == PARE_OK) {
         pare_vec_push(&s->arrays, a);
@@ -141,6 +142,8 @@ pare_status pare_store_npy(pare_store *s, const pare_data_source *src, pare_diag
     array_bytes a;
     pare_status st = open_npy(s, src->path, d, dims, &a);
     if (st == PARE_OK) st = set_samples(s, &a, src, d);
+    pare_store_source(s, src->path, 0, false);
+    if (src->labels) pare_store_source(s, src->labels, 0, true);
     if (st == PARE_OK && src->labels) {
         st = open_npy(s, src->labels, d, dims, &a);
         if (st == PARE_OK) st = set_labels(s, &a, d);
@@ -159,6 +162,7 @@ static bool find_tensor(const pare_weights *w, const char *name, const char *pat
 pare_status pare_store_safetensors(pare_store *s, const pare_data_source *src, pare_diags *d) {
     pare_status st = pare_weights_read(src->path, d, &s->weights);
     if (st != PARE_OK) return st;
+    pare_store_source(s, src->path, 0, true);
     const char *images = src->images ? src->images : "images", *labels = src->labels ? src->labels : "labels";
     array_bytes a;
     if (!find_tensor(s->weights, images, src->path, &a))

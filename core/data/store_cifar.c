@@ -34,6 +34,7 @@ static pare_status add_file(pare_store *s, const char *path, uint32_t n_labels, 
                                   "record %" PRIu64 " has label %u; labels are 0 to %u", i, label, most - 1);
         labels[s->count + i] = label;
     }
+    pare_store_source(s, path, s->count, true);
     pare_vec_push(&s->runs, ((store_run){f->data + n_labels, s->count, record}));
     s->count += n;
     return PARE_OK;

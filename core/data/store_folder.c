@@ -239,6 +239,7 @@ pare_status pare_store_list(pare_store *s, const pare_data_source *src, pare_dia
     pare_map_file *f;
     pare_status st = pare_map_file_open(src->path, d, &f);
     if (st != PARE_OK) return st;
+    pare_store_source(s, src->path, 0, true);
     gather g = {.s = s, .d = d};
     pare_src file = {src->path, (const char *)f->data, (size_t)f->len};
     char *dir = pare_path_dir(src->path);

@@ -156,6 +156,8 @@ pare_status pare_store_idx(pare_store *s, const pare_data_source *src, pare_diag
         st = PARE_ENOMEM;
     if (st == PARE_OK) {
         s->count = images.dims[0];
+        pare_store_source(s, image_path, 0, false);
+        pare_store_source(s, label_path, 0, true);
         for (uint64_t i = 0; i < s->count; i++) s->labels[i] = labels.data[i];
         s->dtype = PARE_UINT8;
         s->ndim = 2;

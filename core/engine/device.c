@@ -220,7 +220,7 @@ pare_status pare_engine_fits_ahead(pare_session *s, const pare_model *m, const p
 pare_status pare_engine_arenas(pare_session *s, const pare_plan *p, pare_diags *d) {
     for (uint32_t i = 0; i < s->n_devices; i++) {
         pare_engine_device *dev = &s->devices[i];
-        uint64_t bytes = p->arena[i] + p->scratch[i];
+        uint64_t bytes = p->arena[i];
         pare_status st = fits(s, p, i, bytes, d);
         if (st) return st;
         if (dev->arena_bytes >= bytes && (dev->arena || !bytes)) continue;

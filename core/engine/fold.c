@@ -4,6 +4,7 @@
  * changes meaning; what it makes is bit for bit what the kernels make at run time. May use: parts.h, model.
  */
 #include "engine/parts.h"
+#include "engine/quant.h"
 
 #include "model/edit.h"
 
@@ -158,6 +159,17 @@ done:
     return st;
 }
 
+pare_status pare_engine_constant_of(pare_session *s, pare_model *m, const pare_node *n, pare_diags *d,
+                                    pare_array **out) {
+    pare_array **all = pare_xcalloc(n->n_out + 1, sizeof *all);
+    pare_status st = n->n_out && can_run(m, n) ? run_node(s, m, n, d, all) : PARE_ENOTFOUND;
+    if (!st && !all[0]) st = PARE_ENOTFOUND;
+    if (!st) *out = pare_array_ref(all[0]);
+    for (uint32_t i = 0; i < n->n_out; i++) pare_array_unref(all[i]);
+    free(all);
+    return st;
+}
+
 static pare_status fold_node(pare_session *s, pare_model *m, uint32_t node, pare_diags *d, bool *folded) {
     const pare_node *n = pare_model_node(m, node);
     pare_array *one = NULL, **out = NULL;
@@ -170,7 +182,7 @@ static pare_status fold_node(pare_session *s, pare_model *m, uint32_t node, pare
         st = shape_of(m, n, &one);
     else if (pare_node_is(n, "Size"))
         st = size_of(m, n, &one);
-    else if (can_run(m, n))
+    else if (can_run(m, n) && !pare_quant_keeps(m, n))
         st = run_node(s, m, n, d, out);
     else
         st = PARE_ENOTFOUND;

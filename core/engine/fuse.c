@@ -1,18 +1,24 @@
 /* engine/fuse.c - which elementwise nodes stand behind a node and could be its post-ops. See parts.h.
  *
  * Only looks: the kernel says how many it takes. A value that the session hands out, or that two nodes want, ends the
- * chain. May use: parts.h, model.
+ * chain. A rounding point is a QuantizeLinear and, where nobody else wants its numbers, the DequantizeLinear of the same
+ * parameters behind it. May use: parts.h, model.
  */
 #include "engine/parts.h"
+#include "engine/quant.h"
 
 #include <float.h>
 #include <string.h>
 
-static bool same_type(const pare_value *a, const pare_value *b) {
-    if (!a || !b || a->dtype != b->dtype || a->ndim != b->ndim || a->ndim < 0) return false;
+static bool same_dims(const pare_value *a, const pare_value *b) {
+    if (!a || !b || a->ndim != b->ndim || a->ndim < 0) return false;
     for (int32_t i = 0; i < a->ndim; i++)
         if (a->dims[i].value != b->dims[i].value || a->dims[i].value < 0) return false;
     return true;
+}
+
+static bool same_type(const pare_value *a, const pare_value *b) {
+    return same_dims(a, b) && a->dtype == b->dtype;
 }
 
 static bool text_attr_is(const pare_node *n, const char *name, const char *dflt, const char *want) {
@@ -87,6 +93,25 @@ static bool swish(pare_model *m, const pare_value *v, uint32_t *mul, uint32_t *s
     return false;
 }
 
+/* A rounding point, one scale for all; behind one, its numbers read again. */
+static bool rounding(pare_model *m, const pare_node *n, const pare_post_op *last, pare_post_op *p) {
+    pare_arena a = {0};
+    pare_quant q;
+    bool to = pare_node_is(n, "QuantizeLinear"), found = pare_quant_read(&a, m, n, &q) && q.n == 1;
+    if (found) {
+        *p = (pare_post_op){.size = sizeof *p,
+                            .kind = to ? PARE_POST_QUANTIZE : PARE_POST_DEQUANTIZE,
+                            .alpha = q.scale[0],
+                            .beta = q.zero_point ? (float)q.zero_point[0] : 0,
+                            .dtype = q.dtype};
+        if (!to)
+            found = last && last->kind == PARE_POST_QUANTIZE && last->dtype == p->dtype && last->alpha == p->alpha &&
+                    last->beta == p->beta;
+    }
+    pare_arena_free(&a);
+    return found;
+}
+
 void pare_chain_find(pare_model *m, const pare_node *n, const unsigned char *taken, pare_chain *out) {
     const pare_value *v = n->n_out ? pare_model_value(m, n->out[0]) : NULL;
     out->n = 0;
@@ -94,20 +119,26 @@ void pare_chain_find(pare_model *m, const pare_node *n, const unsigned char *tak
         const pare_value *o = pare_model_value(m, n->out[i]);
         if (o && (o->uses.len || o->is_output)) return;
     }
-    while (v && out->n < PARE_POSTS_MAX && v->dtype == PARE_FLOAT && !v->is_output && v->uses.len) {
+    while (v && out->n < PARE_POSTS_MAX && !v->is_output && v->uses.len) {
         uint32_t i = out->n, mul = 0, sigmoid = 0;
+        const pare_post_op *last = i ? &out->post[i - 1] : NULL;
+        bool coded = last && last->kind == PARE_POST_QUANTIZE;
+        if (v->dtype != PARE_FLOAT && !coded) return;
         const pare_node *next = pare_model_node(m, v->uses.data[0].node);
         out->operand[i] = out->nodes[i][1] = 0;
-        if (swish(m, v, &mul, &sigmoid) && !taken[mul] && !taken[sigmoid]) {
+        if (!coded && swish(m, v, &mul, &sigmoid) && !taken[mul] && !taken[sigmoid]) {
             out->post[i] = (pare_post_op){.size = sizeof *out->post, .kind = PARE_POST_SWISH};
             out->nodes[i][1] = sigmoid;
             next = pare_model_node(m, mul);
         } else if (v->uses.len != 1 || taken[next->id] || next->graph != n->graph ||
-                   !(unary(m, next, &out->post[i]) || binary(m, next, v, &out->post[i], &out->operand[i]))) {
+                   !(rounding(m, next, last, &out->post[i]) ||
+                     (!coded && (unary(m, next, &out->post[i]) ||
+                                 binary(m, next, v, &out->post[i], &out->operand[i]))))) {
             return;
         }
         const pare_value *to = next->n_out == 1 ? pare_model_value(m, next->out[0]) : NULL;
-        if (!same_type(v, to)) return;
+        bool rounds = out->post[i].kind == PARE_POST_QUANTIZE || out->post[i].kind == PARE_POST_DEQUANTIZE;
+        if (rounds ? !same_dims(v, to) : !same_type(v, to)) return;
         out->nodes[i][0] = next->id;
         out->out[i] = to->id;
         out->n++;

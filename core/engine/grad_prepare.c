@@ -181,6 +181,23 @@ static const char *const *names_of(prepare *p, const char **data, size_t n) {
     return pare_arena_memdup(&p->m->arena, data, (n + 1) * sizeof *data);
 }
 
+/* Rounded numbers have no gradient of use, and training behind their back would undo what was calibrated. */
+static pare_status refuse_quantized(pare_model *m, pare_diags *d) {
+    static const char *const words[] = {"QuantizeLinear", "QLinear", "QGemm", "Integer"};
+    const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);
+    for (size_t i = 0; i < g->nodes.len; i++) {
+        const pare_node *n = pare_model_node(m, g->nodes.data[i]);
+        bool found = pare_node_is(n, "DequantizeLinear");
+        for (size_t k = 0; k < sizeof words / sizeof *words; k++) found = found || strstr(n->op_type, words[k]);
+        if (found)
+            return pare_fail(d, PARE_EUNSUPPORTED, "train.quantized",
+                             "train or distil first, then quantize; quantization-aware training comes later",
+                             "the model is quantized: %s%s%s node \"%s\"; such models are not trained yet", n->domain,
+                             n->domain[0] ? "." : "", n->op_type, pare_engine_node_name(m, n));
+    }
+    return PARE_OK;
+}
+
 pare_status pare_grad_prepare(pare_model *m, const pare_train_form *form, pare_diags *d, pare_trained *out) {
     prepare p = {.m = m, .form = form, .out = out};
     const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);
@@ -188,6 +205,7 @@ pare_status pare_grad_prepare(pare_model *m, const pare_train_form *form, pare_d
     for (size_t i = 0; i < g->initializers.len; i++)
         pare_map_set(&p.initial, pare_model_tensor(m, g->initializers.data[i])->name, 1);
     pare_status st = pare_model_check(m, d);
+    if (!st) st = refuse_quantized(m, d);
     if (!st) st = pare_engine_lower(m, d);
     if (!st) st = pare_engine_constant_nodes(m, d);
     if (!st) st = pare_model_infer(m, d);

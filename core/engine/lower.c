@@ -2,7 +2,8 @@
  *
  * A change between opsets that only widens dtypes, adds an optional input, or adds an attribute whose default is the
  * old behaviour needs no rule: the node is relabelled. What has a row in `rules` is rewritten by it; the rules stand in
- * lower_*.c. Ops of other domains are not touched. A dtype that came after PARE_ENGINE_OPSET passes: it changes no op's
+ * lower_*.c. Of com.microsoft's,
+ * those of 8-bit numbers are rewritten; other domains are not touched. A dtype that came after PARE_ENGINE_OPSET passes: it changes no op's
  * meaning, and who has no kernel for it says so. May use: lower_parts.h, model/infer.h.
  */
 #include "engine/lower_parts.h"
@@ -101,6 +102,8 @@ static const rule_row rules[] = {
     {"PRelu", 1, 6, R(prelu)},
     {"Pad", 1, 10, R(pad)},
     {"Pow", 1, 6, R(broadcast)},
+    {"QLinearConv", 10, ANY, R(qlinear_conv)},
+    {"QLinearMatMul", 10, ANY, R(qlinear_matmul)},
     {"QuantizeLinear", 23, ANY, R(quantize)},
     {"RMSNormalization", 23, ANY, R(rms_norm)},
     {"RNN", 1, 6, R(rnn)},
@@ -199,6 +202,7 @@ pare_status pare_engine_lower(pare_model *m, pare_diags *d) {
     for (size_t i = 0; i < before; i++) {
         pare_node *n = m->nodes.data[i];
         if (n && n->domain[0] == 0) lower_node(&l, n);
+        if (n && strcmp(n->domain, "com.microsoft") == 0) pare_lower_microsoft(&l, n);
     }
     if (l.st) return l.st;
     pare_model_opset_set(m, "", PARE_ENGINE_OPSET);

@@ -73,10 +73,14 @@ void pare_lower_outputs_trim(pare_lowering *l, pare_node *n, uint32_t n_out); /*
     /* lower_newer.c: what came after PARE_ENGINE_OPSET */                                                             \
     X(cast_round) X(quantize) X(dequantize) X(range) X(mod) X(bit_shift) X(space_to_depth) X(swish) X(rms_norm)  \
     /* lower_attention.c */                                                                                            \
-    X(attention)
+    X(attention)                                                                                                       \
+    /* lower_quant.c */                                                                                                \
+    X(qlinear_conv) X(qlinear_matmul)
 #define PARE_LOWER_DECLARE_(name) pare_lower_fn pare_lower_rule_##name;
 PARE_LOWER_RULES(PARE_LOWER_DECLARE_)
 #undef PARE_LOWER_DECLARE_
 /* clang-format on */
+/* Of com.microsoft, what is quantized (lower_quant.c); other ops of it stay as they are. */
+void pare_lower_microsoft(pare_lowering *l, pare_node *n);
 
 #endif

@@ -79,9 +79,9 @@ typedef struct pare_step {
     int32_t *in, *out;  /* buffers, -1: absent */
     const void **in_at; /* filled for a run */
     void **out_at;
-    uint64_t scratch;
-    int32_t in_place; /* the input that out[0] may overwrite, -1: none */
-    uint32_t row;     /* of the profile */
+    uint64_t scratch, scratch_at; /* bytes, and where in the arena */
+    int32_t in_place;             /* the input that out[0] may overwrite, -1: none */
+    uint32_t row;                 /* of the profile */
 } pare_step;
 
 /* How an output of the session comes out of a plan. */
@@ -107,9 +107,9 @@ typedef struct pare_plan {
         uint32_t device;
     } * kernels;
     size_t n_kernels, kernels_cap;
-    pare_engine_constants own; /* constants of this plan alone */
-    uint64_t arena[2], scratch[2], constants[2];
-    int64_t batch; /* first dim of the first input, 0: none */
+    pare_engine_constants own;       /* constants of this plan alone */
+    uint64_t arena[2], constants[2]; /* arena: scratch memory included */
+    int64_t batch;                   /* first dim of the first input, 0: none */
     size_t program;
     bool unfed;    /* made ahead: the inputs' own memory is still to be taken */
     uint64_t used; /* the session's clock when it last ran */
@@ -160,7 +160,8 @@ struct pare_session {
     uint32_t n_devices, threads;
     uint64_t memory;
     bool profile;
-    bool passes, attention;  /* a plan's model is rewritten too; the main device has a kernel for attention */
+    bool passes;             /* a plan's model is rewritten too */
+    bool attention, integer; /* the main device has a kernel for ai.pare's node of that: pass.h */
     pare_tune *tune;         /* NULL: the backend's best guess is taken */
     pare_progress *progress; /* of choosing by measurement; or NULL */
     PARE_VEC(pare_port) inputs;
@@ -244,6 +245,9 @@ pare_status pare_program_cut(pare_session *s, pare_model *m, size_t program, par
 pare_status pare_engine_fold(pare_session *s, pare_model *m, pare_diags *d, uint64_t *changed);
 /* A constant takes a value's place: an initializer of another name, to which all uses move. PARE_ENOMEM, reported. */
 pare_status pare_engine_put(pare_model *m, uint32_t value, const pare_array *a, pare_diags *d);
+/* What a node of constants computes, its first output. PARE_ENOTFOUND: no kernel takes it as it is. */
+pare_status pare_engine_constant_of(pare_session *s, pare_model *m, const pare_node *n, pare_diags *d,
+                                    pare_array **out);
 /* Constant nodes become initializers. */
 pare_status pare_engine_constant_nodes(pare_model *m, pare_diags *d);
 
@@ -285,7 +289,8 @@ typedef struct pare_chain {
     uint32_t nodes[PARE_POSTS_MAX][2]; /* the nodes that this post-op is; [1] 0: one */
     uint32_t out[PARE_POSTS_MAX];      /* the value after it */
 } pare_chain;
-/* The elementwise nodes behind n that could be its post-ops; `taken` [node id] are not to be used again. */
+/* The elementwise nodes and rounding points behind n that could be its post-ops; `taken` [node id] are not to be used
+ * again. */
 void pare_chain_find(pare_model *m, const pare_node *n, const unsigned char *taken, pare_chain *out);
 
 #endif

@@ -69,6 +69,7 @@ pare_status pare_engine_passes(pare_model *m, pare_diags *d) {
     static const pare_engine_pass list[] = {
         pare_pass_cancel_transposes, pare_pass_pool, pare_pass_fold_pad,   pare_pass_fold_batchnorm,
         pare_pass_layernorm,         pare_pass_gelu, pare_pass_matmul_add, pare_pass_sink_reshape,
+        pare_pass_quant,
     };
     const pare_pass *dead = pare_pass_find("remove_dead");
     enum { ROUNDS = 4 };
@@ -88,10 +89,11 @@ pare_status pare_engine_passes(pare_model *m, pare_diags *d) {
     return PARE_OK;
 }
 
-pare_status pare_engine_passes_bound(pare_model *m, bool attention, pare_diags *d) {
+pare_status pare_engine_passes_bound(pare_model *m, bool attention, bool integer, pare_diags *d) {
     const pare_pass *dead = pare_pass_find("remove_dead");
-    uint64_t changed = 0;
+    uint64_t changed = 0, products = 0;
     pare_status st = pare_engine_passes(m, d);
     if (!st && attention) st = pare_pass_attention(m, d, &changed);
-    return !st && changed && dead ? dead->run(m, d, &changed) : st;
+    if (!st && integer) st = pare_pass_integer(m, d, &products);
+    return !st && changed + products && dead ? dead->run(m, d, &changed) : st;
 }

@@ -20,14 +20,17 @@ pare_status pare_pass_layernorm(pare_model *m, pare_diags *d, uint64_t *changed)
 pare_status pare_pass_gelu(pare_model *m, pare_diags *d, uint64_t *changed);
 pare_status pare_pass_matmul_add(pare_model *m, pare_diags *d, uint64_t *changed);
 pare_status pare_pass_sink_reshape(pare_model *m, pare_diags *d, uint64_t *changed);
+pare_status pare_pass_quant(pare_model *m, pare_diags *d, uint64_t *changed);
 
 /* For a bound model only: every dim known. */
 pare_status pare_pass_attention(pare_model *m, pare_diags *d, uint64_t *changed);
+pare_status pare_pass_integer(pare_model *m, pare_diags *d, uint64_t *changed);
 
 /* All of them, in their order, each as often as it finds something (bounded). */
 pare_status pare_engine_passes(pare_model *m, pare_diags *d);
-/* Once more for a model bound to dims, with the passes that need those. attention: there is a kernel for its node. */
-pare_status pare_engine_passes_bound(pare_model *m, bool attention, pare_diags *d);
+/* Once more for a model bound to dims, with the passes that need those. attention, integer: there are kernels for their
+ * nodes. */
+pare_status pare_engine_passes_bound(pare_model *m, bool attention, bool integer, pare_diags *d);
 
 /* ---- what passes are made of ---- */
 /* The initializer behind input i, of this dtype (0: any); NULL: none, or a graph input's default. */

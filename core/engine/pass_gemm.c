@@ -1,10 +1,11 @@
 /* engine/pass_gemm.c - MatMul with a constant matrix, then Add of a constant row, becomes Gemm. See pass.h.
  *
- * Inputs of more than two dims are seen as one tall matrix: Reshape costs nothing. Not: where more than one of the
- * leading dims is unknown. May use: model.
+ * Inputs of more than two dims are seen as one tall matrix: Reshape costs nothing. 8-bit weights behind a
+ * DequantizeLinear are constant, too. Not: where more than one of the leading dims is unknown. May use: quant.h, model.
  */
 #include "engine/pass.h"
 
+#include "engine/quant.h"
 #include "model/edit.h"
 
 #include <string.h>
@@ -35,14 +36,25 @@ typedef struct match {
     int64_t k, n, out[8]; /* the Add's dims, at most one of them -1 */
 } match;
 
-static bool find(const pare_model *m, pare_node *add, match *f) {
+/* The dims of constant float32 weights, or of 8-bit ones that are read as such; NULL: they are neither. */
+static const int64_t *weights(pare_model *m, const pare_node *matmul) {
+    const pare_tensor *t = pare_pass_constant(m, matmul, 1, PARE_FLOAT);
+    pare_arena a = {0};
+    pare_quant q;
+    if (!t && matmul->n_in > 1 && pare_quant_of(&a, m, matmul->in[1], &q) && pare_quant_asks(m, matmul))
+        t = pare_model_tensor(m, pare_model_value(m, q.value)->tensor);
+    pare_arena_free(&a);
+    return t && t->ndim == 2 ? t->dims : NULL;
+}
+
+static bool find(pare_model *m, pare_node *add, match *f) {
     for (uint32_t i = 0; pare_node_is(add, "Add") && add->n_in == 2 && i < 2; i++) {
         *f = (match){.add = add, .matmul = pare_pass_sole(m, add, i, "MatMul")};
         if (!f->matmul) continue;
-        const pare_tensor *w = pare_pass_constant(m, f->matmul, 1, PARE_FLOAT);
+        const int64_t *w = weights(m, f->matmul);
         const pare_tensor *b = pare_pass_constant(m, add, 1 - i, PARE_FLOAT);
         const pare_value *x = pare_model_value(m, f->matmul->in[0]);
-        if (!w || !b || !x || w->ndim != 2 || b->ndim != 1 || b->dims[0] != w->dims[1]) continue;
+        if (!w || !b || !x || b->ndim != 1 || b->dims[0] != w[1]) continue;
         if (x->dtype != PARE_FLOAT || x->tensor || x->ndim < 2 || x->ndim > 8) continue;
         int unknown = 0;
         for (int32_t k = 0; k < x->ndim - 1; k++) {
@@ -55,8 +67,8 @@ static bool find(const pare_model *m, pare_node *add, match *f) {
         f->w = f->matmul->in[1];
         f->b = add->in[1 - i];
         f->ndim = x->ndim;
-        f->k = w->dims[0];
-        f->n = f->out[x->ndim - 1] = w->dims[1];
+        f->k = w[0];
+        f->n = f->out[x->ndim - 1] = w[1];
         return f->k > 0 && f->n > 0;
     }
     return false;

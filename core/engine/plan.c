@@ -92,7 +92,7 @@ pare_status pare_plan_make(pare_session *s, pare_array *const *in, pare_diags *d
     pare_status st = pare_program_cut(s, m, p->program, d);
     if (!st) st = bind(s, m, in, d);
     if (!st) st = pare_plan_settle(s, m, d);
-    if (!st && s->passes) st = pare_engine_passes_bound(m, s->attention, d);
+    if (!st && s->passes) st = pare_engine_passes_bound(m, s->attention, s->integer, d);
     if (!st) st = pare_engine_fits_ahead(s, m, p, d);
     if (!st) st = pare_plan_steps(s, m, p, d);
     if (!st) st = pare_plan_layout(p, d);
@@ -175,8 +175,7 @@ static pare_status run_step(pare_session *s, pare_plan *p, pare_step *st) {
     uint64_t bytes = st->n_in ? p->buffers.data[st->in[0]].nbytes : 0;
     switch (st->kind) {
     case PARE_STEP_RUN:
-        return b->run(st->kernel, st->in_at, st->out_at,
-                      st->scratch ? (char *)dev->arena + p->arena[st->device] : NULL);
+        return b->run(st->kernel, st->in_at, st->out_at, st->scratch ? (char *)dev->arena + st->scratch_at : NULL);
     case PARE_STEP_TO_DEVICE: return b->copy(dev->handle, st->out_at[0], st->in_at[0], bytes, PARE_COPY_TO_DEVICE);
     case PARE_STEP_TO_HOST: return b->copy(dev->handle, st->out_at[0], st->in_at[0], bytes, PARE_COPY_TO_HOST);
     case PARE_STEP_ON_DEVICE: return b->copy(dev->handle, st->out_at[0], st->in_at[0], bytes, PARE_COPY_ON_DEVICE);

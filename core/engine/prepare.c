@@ -113,6 +113,13 @@ static pare_status clean(pare_model *m, pare_diags *d) {
     return PARE_OK;
 }
 
+static bool has_kernel(const pare_engine_device *dev, const pare_kernel_spec *spec) {
+    void *kernel = NULL;
+    if (dev->use.backend->kernel(dev->handle, spec, 0, &kernel)) return false;
+    dev->use.backend->kernel_free(kernel);
+    return true;
+}
+
 /* Asks the main device for the smallest attention there is. Without one, what it is made of runs node by node. */
 static bool has_attention(const pare_session *s) {
     static const int64_t one = 1, ones[] = {1, 1, 1, 1, 1, 1, 1, 1}, at[] = {0, 0, 0, 0, 0, 0};
@@ -135,10 +142,32 @@ static bool has_attention(const pare_session *s) {
     spec.n_attrs = 5;
     spec.n_in = 3;
     spec.n_out = 1;
-    void *kernel = NULL;
-    if (dev->use.backend->kernel(dev->handle, &spec, 0, &kernel)) return false;
-    dev->use.backend->kernel_free(kernel);
-    return true;
+    return has_kernel(dev, &spec);
+}
+
+/* Likewise for a product of 8-bit numbers with its scales. */
+static bool has_integer(const pare_session *s) {
+    static const int64_t two[] = {32, 32};
+    static const int8_t codes[32 * 32] = {0};
+    static const float scale = 1;
+    pare_operand a = {.size = sizeof a, .dtype = PARE_UINT8, .ndim = 2, .dims = two, .layout.nbytes = 1024, .axis = -1};
+    pare_operand b = a, one = {.size = sizeof one, .dtype = PARE_FLOAT, .layout.nbytes = 4, .axis = -1}, weights, y = a;
+    b.dtype = PARE_INT8;
+    b.flags = PARE_OPERAND_CONSTANT;
+    b.data = codes;
+    weights = one;
+    weights.flags = PARE_OPERAND_CONSTANT;
+    weights.data = &scale;
+    y.dtype = PARE_FLOAT;
+    y.layout.nbytes *= 4;
+    const pare_operand *in[] = {&a, &b, &one, &weights}, *out[] = {&y};
+    pare_kernel_spec spec = {.size = sizeof spec, .op_type = "MatMulIntegerToFloat", .domain = "ai.pare", .version = 1};
+    spec.node = "product";
+    spec.in = in;
+    spec.out = out;
+    spec.n_in = 4;
+    spec.n_out = 1;
+    return has_kernel(&s->devices[PARE_DEVICE_MAIN], &spec);
 }
 
 pare_status pare_engine_prepare(pare_session *s, const pare_session_opts *opts, pare_diags *d) {
@@ -146,6 +175,7 @@ pare_status pare_engine_prepare(pare_session *s, const pare_session_opts *opts, 
     uint64_t folded;
     s->passes = !opts->no_passes;
     s->attention = s->passes && has_attention(s);
+    s->integer = s->passes && has_integer(s);
     m->has_training_info = false; /* of the user's file; this copy is never written */
     pare_status st = pare_variables_take(s, opts, d);
     if (!st) st = pare_programs_take(s, opts, d);
@@ -169,6 +199,8 @@ pare_status pare_engine_prepare(pare_session *s, const pare_session_opts *opts, 
     if (!st && !opts->no_passes) {
         st = pare_engine_passes(m, d);
         if (!st) st = pare_model_infer(m, d);
+        if (!st) st = pare_engine_fold(s, m, d, &folded); /* 8-bit weights that a pass has moved */
+        if (!st && folded) st = pare_model_infer(m, d);
     }
     if (!st) st = clean(m, d);
     return st;

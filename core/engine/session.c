@@ -199,7 +199,7 @@ void pare_session_profile_reset(pare_session *s) {
 pare_session_memory pare_session_memory_of(const pare_session *s) {
     pare_session_memory r = {0, 0};
     for (uint32_t i = 0; s->latest && i < s->n_devices; i++) {
-        r.arena += s->latest->arena[i] + s->latest->scratch[i];
+        r.arena += s->latest->arena[i];
         r.packed += s->latest->constants[i];
     }
     return r;

@@ -99,7 +99,8 @@ int64_t pare_session_piece(const pare_session *s);
 /* One node of the latest plan, in execution order. */
 typedef struct pare_profile_node {
     const char *node, *op_type, *kernel, *layout, *device; /* node: name or label; layout: of its first output */
-    const char *dtype;
+    const char *dtype; /* of its numbers: of its first output; of its first input where it runs in 8 bits */
+    bool fell_back;    /* it could run in 8 bits, but no kernel takes it so: in floats */
     double seconds; /* of all runs since the last reset, 0 without `profile` */
     int64_t macs;   /* per run, -1 unknown */
     uint64_t runs;

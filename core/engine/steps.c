@@ -99,7 +99,7 @@ static int64_t macs_of(pare_builder *b, const pare_node *n) {
     return !op ? -1 : op->macs ? op->macs(b->m, n) : 0;
 }
 
-static pare_status emit(pare_builder *b, const pare_node *n, const pare_chain *chain, uint32_t *n_post) {
+pare_status pare_steps_emit(pare_builder *b, const pare_node *n, const pare_chain *chain, uint32_t *n_post) {
     pare_request r;
     uint32_t device;
     *n_post = 0;
@@ -141,7 +141,8 @@ static pare_status emit(pare_builder *b, const pare_node *n, const pare_chain *c
         step->in_place = -1;
     const pare_value *v = pare_model_value(b->m, n->out[0]);
     uint32_t row = pare_steps_row(b, pare_engine_node_name(b->m, n), n->op_type, r.info.name, &r.info.out[0], device,
-                                  v ? v->dtype : 0, macs_of(b, n));
+                                  r.quant ? r.spec.operands[0].dtype : v ? v->dtype : 0, macs_of(b, n));
+    b->p->rows.data[row].fell_back = r.fell_back;
     b->p->steps.data[b->p->steps.len - 1].row = row;
     for (uint32_t i = 0; !st && updates(n) && i < n->n_out; i++)
         if (out[i] >= 0 && n->out[i]) st = bring_home(b, n, i);
@@ -163,23 +164,49 @@ static void chain_take(pare_builder *b, const pare_chain *chain, uint32_t from, 
             if (chain->nodes[i][k]) b->taken[chain->nodes[i][k]] = mark;
 }
 
-static pare_status emit_chain(pare_builder *b, const pare_node *n, const pare_chain *chain, bool all) {
+static pare_chain behind_of(const pare_chain *c, uint32_t from) {
+    pare_chain t = {.n = c->n - from};
+    for (uint32_t i = 0; i < t.n; i++) {
+        t.post[i] = c->post[from + i];
+        t.operand[i] = c->operand[from + i];
+        t.out[i] = c->out[from + i];
+        memcpy(t.nodes[i], c->nodes[from + i], sizeof t.nodes[i]);
+    }
+    return t;
+}
+
+/* What a kernel did not take, when its turn has passed: each node with those of the rest that it takes. */
+static pare_status emit_rest(pare_builder *b, const pare_chain *rest) {
     static const pare_chain none;
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; !st && i < rest->n;) {
+        const pare_node *n = pare_model_node(b->m, rest->nodes[i][0]);
+        uint32_t ignored, done = 0;
+        b->taken[n->id] = 1;
+        if (rest->nodes[i][1]) { /* a pair runs second first: Sigmoid, then Mul */
+            b->taken[rest->nodes[i][1]] = 1;
+            st = pare_steps_emit(b, pare_model_node(b->m, rest->nodes[i][1]), &none, &ignored);
+        }
+        i++;
+        if (st || pare_steps_put_off(b, n)) continue;
+        pare_chain behind = behind_of(rest, i);
+        st = pare_steps_emit(b, n, &behind, &done);
+        i += done;
+    }
+    return st;
+}
+
+static pare_status emit_chain(pare_builder *b, const pare_node *n, const pare_chain *chain, bool all) {
     uint32_t done;
-    pare_status st = emit(b, n, chain, &done);
+    pare_status st = pare_steps_emit(b, n, chain, &done);
     if (st) return st;
     chain_take(b, chain, 0, 1);
     if (!all) { /* what the kernel did not take comes in its turn */
         chain_take(b, chain, done, 0);
         return PARE_OK;
     }
-    for (uint32_t i = done; !st && i < chain->n; i++) /* their turn has passed */
-        for (uint32_t k = 0; !st && k < 2; k++) {
-            uint32_t id = chain->nodes[i][1 - k]; /* a pair runs second first: Sigmoid, then Mul */
-            uint32_t ignored;
-            if (id) st = emit(b, pare_model_node(b->m, id), &none, &ignored);
-        }
-    return st;
+    pare_chain rest = behind_of(chain, done);
+    return emit_rest(b, &rest);
 }
 
 /* ---- updates wait until nobody reads what they write over ---- */
@@ -214,7 +241,7 @@ static pare_status run_updates(pare_builder *b) {
             uint32_t id = b->updates.data[i];
             if (b->done[id] || !may_run(b, pare_model_node(b->m, id))) continue;
             uint32_t ignored;
-            pare_status st = emit(b, pare_model_node(b->m, id), &none, &ignored);
+            pare_status st = pare_steps_emit(b, pare_model_node(b->m, id), &none, &ignored);
             if (st) return st;
             b->updates.data[i] = b->updates.data[--b->updates.len];
             any = true;
@@ -255,7 +282,7 @@ static pare_status walk(pare_builder *b) {
             st = emit_chain(b, pare_model_node(b->m, w->node), &w->chain, true);
             continue;
         }
-        if (b->taken[n->id]) continue;
+        if (b->taken[n->id] || pare_steps_put_off(b, n)) continue;
         if (updates(n)) {
             b->taken[n->id] = 1;
             pare_vec_push(&b->updates, n->id);
@@ -265,6 +292,7 @@ static pare_status walk(pare_builder *b) {
         if (b->updates.len && (st = run_updates(b))) break;
         deferred f = {.node = n->id};
         pare_chain_find(b->m, n, b->taken, &f.chain);
+        f.chain.n = pare_quant_asks(b->m, n) ? pare_steps_trimmed(&f.chain, f.chain.n) : pare_steps_float_posts(&f.chain);
         uint32_t at = wait_for(b, &f.chain);
         if (at && !pare_steps_heavy(n)) { /* only what is worth it waits */
             uint32_t k = 0;
@@ -335,23 +363,22 @@ static pare_status outputs(pare_builder *b) {
         pare_plan_output o = {.buffer = -1, .input = -1, .dtype = v->dtype, .ndim = (uint32_t)v->ndim};
         for (int32_t k = 0; k < v->ndim; k++) o.dims[k] = v->dims[k].value;
         o.nbytes = pare_steps_plain_bytes(v);
+        pare_status st = PARE_OK;
         if (v->tensor) {
             pare_tensor *t = pare_model_tensor(b->m, v->tensor);
             const void *data;
-            pare_status st = pare_tensor_read(t, b->d, &data);
-            if (st) return st;
+            st = pare_tensor_read(t, b->d, &data);
             o.blob = t->blob ? pare_blob_ref(t->blob) : NULL;
         } else if (v->is_input) {
             o.input = input_index(b->s, v->id);
-        } else {
+        } else if (!(st = pare_steps_float(b, v->id))) {
             pare_variant at;
             const pare_variant *have = pare_steps_find(b, v->id, 0, NULL);
             uint32_t device = have ? 0 : pare_engine_host_device(b->s);
-            pare_status st = pare_steps_plain(b, v, device, &at);
-            if (st) return st;
-            o.buffer = (int32_t)at.buffer;
+            if (!(st = pare_steps_plain(b, v, device, &at))) o.buffer = (int32_t)at.buffer;
             o.host = pare_engine_on_host(b->s, device);
         }
+        if (st) return st;
         pare_vec_push(&b->p->outputs, o);
     }
     return PARE_OK;
@@ -359,12 +386,14 @@ static pare_status outputs(pare_builder *b) {
 
 pare_status pare_plan_steps(pare_session *s, pare_model *m, pare_plan *p, pare_diags *d) {
     pare_builder b = {.s = s, .m = m, .p = p, .d = d};
-    b.places = pare_xcalloc(m->values.len + 1, sizeof *b.places);
-    b.ready = pare_xcalloc(m->values.len + 1, 1);
+    size_t n_values = m->values.len + 2 * m->nodes.len; /* a node may get constants of its own: steps_quant.c */
+    b.places = pare_xcalloc(n_values + 1, sizeof *b.places);
+    b.ready = pare_xcalloc(n_values + 1, 1);
     b.taken = pare_xcalloc(m->nodes.len + 1, 1);
     b.waiting = pare_xcalloc(m->nodes.len + 1, sizeof *b.waiting);
     b.done = pare_xcalloc(m->nodes.len + 1, 1);
-    size_t n_values = m->values.len;
+    b.put_off = pare_xcalloc(n_values + 1, sizeof *b.put_off);
+    b.bias = pare_xcalloc(m->nodes.len + 1, sizeof *b.bias);
     pare_status st = inputs(&b);
     if (!st) st = walk(&b);
     if (!st) st = outputs(&b);
@@ -374,6 +403,8 @@ pare_status pare_plan_steps(pare_session *s, pare_model *m, pare_plan *p, pare_d
     free(b.taken);
     free(b.waiting);
     free(b.done);
+    free(b.put_off);
+    free(b.bias);
     pare_vec_free(&b.updates);
     pare_arena_free(&b.tmp);
     if (b.heavy_all) pare_progress_end(s->progress);

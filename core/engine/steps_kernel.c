@@ -32,11 +32,16 @@ static uint32_t full_inputs(const pare_node *n) {
     return three && n->n_in < 3 ? 3 : n->n_in;
 }
 
-static pare_status operand_of(pare_builder *b, pare_request *r, uint32_t i, uint32_t device, bool plain) {
+/* q: what a post-op's operand is in 8 bits; or NULL. */
+static pare_status operand_of(pare_builder *b, pare_request *r, uint32_t i, const pare_quant *q, uint32_t device,
+                              bool plain) {
     const pare_value *v = pare_model_value(b->m, r->values[i]);
     pare_operand *o = &r->spec.operands[i];
     if (!v) return PARE_OK;
-    if (i >= r->node->n_in) pare_spec_operand(&b->tmp, v, o);
+    if (q && q->value)
+        pare_steps_operand_is(b, q, o);
+    else if (i >= r->node->n_in)
+        pare_spec_operand(&b->tmp, v, o);
     if (dims_only(r->node, i)) {
         o->flags |= PARE_OPERAND_ABSENT;
         return PARE_OK;
@@ -75,10 +80,11 @@ static pare_status kernel_of(pare_builder *b, pare_request *r, uint32_t device, 
     return st;
 }
 
-static pare_status ask(pare_builder *b, const pare_node *n, const pare_chain *chain, uint32_t n_post, uint32_t device,
-                       bool plain, pare_request *r) {
+/* quant: the node's inputs in 8 bits; NULL: in floats. */
+static pare_status ask(pare_builder *b, const pare_node *n, const pare_chain *chain, uint32_t n_post, pare_quant *quant,
+                       uint32_t device, bool plain, pare_request *r) {
     uint32_t own = n->n_in, extra = 0;
-    *r = (pare_request){.node = n, .chain = chain, .n_post = n_post, .info = {.size = sizeof r->info}};
+    *r = (pare_request){.node = n, .chain = chain, .n_post = n_post, .quant = quant, .info = {.size = sizeof r->info}};
     for (uint32_t i = 0; i < n_post; i++) extra += chain->operand[i] != 0;
     if (extra) own = full_inputs(n);
     r->n_in = own + extra;
@@ -86,6 +92,10 @@ static pare_status ask(pare_builder *b, const pare_node *n, const pare_chain *ch
     if (st) return st;
     r->values = pare_arena_alloc(&b->tmp, (r->n_in + 1) * sizeof *r->values);
     memcpy(r->values, n->in, n->n_in * sizeof *r->values);
+    pare_quant *coded = pare_arena_alloc(&b->tmp, (r->n_in + 1) * sizeof *coded);
+    memset(coded, 0, r->n_in * sizeof *coded);
+    for (uint32_t i = 0; quant && i < n->n_in; i++)
+        if ((coded[i] = quant[i]).value) r->values[i] = quant[i].value;
     pare_post_op *post = pare_arena_alloc(&b->tmp, (n_post + 1) * sizeof *post);
     const pare_post_op **list = pare_arena_alloc(&b->tmp, (n_post + 1) * sizeof *list);
     for (uint32_t i = 0, at = own; i < n_post; i++) {
@@ -93,12 +103,25 @@ static pare_status ask(pare_builder *b, const pare_node *n, const pare_chain *ch
         list[i] = &post[i];
         if (!chain->operand[i]) continue;
         r->values[at] = chain->operand[i];
+        if (quant && pare_quant_of(&b->tmp, b->m, chain->operand[i], &coded[at]) && coded[at].n == 1)
+            r->values[at] = coded[at].value;
+        else
+            coded[at].value = 0;
         post[i].operand = at++;
     }
     r->spec.k.post = list;
     r->spec.k.n_post = n_post;
-    for (uint32_t i = 0; !st && i < r->n_in; i++) st = operand_of(b, r, i, device, plain);
+    for (uint32_t i = 0; !st && i < r->n_in; i++) st = operand_of(b, r, i, &coded[i], device, plain);
     if (st) return st;
+    if (n_post && post[n_post - 1].kind == PARE_POST_QUANTIZE) {
+        const pare_post_op *last = &post[n_post - 1];
+        float *scale = pare_arena_alloc(&b->tmp, sizeof *scale);
+        int32_t *zero = pare_arena_alloc(&b->tmp, sizeof *zero);
+        *scale = last->alpha;
+        *zero = (int32_t)last->beta;
+        const pare_quant q = {.value = chain->out[n_post - 1], .n = 1, .scale = scale, .zero_point = *zero ? zero : NULL};
+        pare_steps_operand_is(b, &q, &r->spec.operands[r->n_in]);
+    }
     for (uint32_t i = 0; i < n->n_out; i++) {
         pare_operand *o = &r->spec.operands[r->n_in + i];
         const pare_value *v = pare_model_value(b->m, n->out[i]);
@@ -114,15 +137,45 @@ static pare_status choose_on(pare_builder *b, const pare_node *n, const pare_cha
                              pare_request *r) {
     const pare_backend *be = b->s->devices[device].use.backend;
     uint32_t want = chain->n;
-    pare_status st = ask(b, n, chain, want, device, false, r);
+    pare_status st = ask(b, n, chain, want, NULL, device, false, r);
     while (!st && r->info.n_post < want) { /* again, with those alone that it takes */
         want = r->info.n_post;
         be->kernel_free(r->kernel);
-        st = ask(b, n, chain, want, device, false, r);
+        st = ask(b, n, chain, want, NULL, device, false, r);
     }
-    if (st == PARE_EUNSUPPORTED && want) st = ask(b, n, chain, 0, device, false, r);
-    if (st == PARE_EUNSUPPORTED) st = ask(b, n, chain, 0, device, true, r);
+    if (st == PARE_EUNSUPPORTED && want) st = ask(b, n, chain, 0, NULL, device, false, r);
+    if (st == PARE_EUNSUPPORTED) st = ask(b, n, chain, 0, NULL, device, true, r);
     return st;
+}
+
+/* In 8 bits: with all post-ops the kernel takes, else up to the first rounding point, else alone. */
+static pare_status choose_quantized(pare_builder *b, const pare_node *n, const pare_chain *chain, pare_quant *quant,
+                                    uint32_t device, pare_request *r) {
+    const pare_backend *be = b->s->devices[device].use.backend;
+    uint32_t first = pare_steps_float_posts(chain);
+    const uint32_t tries[] = {chain->n, first < chain->n ? first + 1 : chain->n, 0};
+    pare_status st = PARE_EUNSUPPORTED;
+    for (int i = 0; i < 3 && st == PARE_EUNSUPPORTED; i++) {
+        uint32_t want = pare_steps_trimmed(chain, tries[i]);
+        if (i && tries[i] == tries[i - 1]) continue;
+        st = ask(b, n, chain, want, quant, device, false, r);
+        while (!st && r->info.n_post < want) {
+            want = pare_steps_trimmed(chain, r->info.n_post);
+            be->kernel_free(r->kernel);
+            st = ask(b, n, chain, want, quant, device, false, r);
+        }
+    }
+    return st;
+}
+
+/* The part of a chain that a quantized kernel may be offered: factors in 8 bits are nodes of their own. */
+static uint32_t quantized_posts(pare_builder *b, const pare_chain *chain) {
+    pare_quant q;
+    uint32_t i = 0;
+    while (i < chain->n && !(chain->post[i].kind == PARE_POST_MUL &&
+                             (pare_quant_of(&b->tmp, b->m, chain->operand[i], &q) || b->put_off[chain->operand[i]])))
+        i++;
+    return i;
 }
 
 /* ---- by measurement ---- */
@@ -203,6 +256,7 @@ static void key_operand(pare_sb *k, const pare_operand *o, const pare_layout *at
     pare_sb_printf(k, " %s%s", pare_dtype_name(o->dtype), o->flags & PARE_OPERAND_CONSTANT ? "!" : "");
     for (uint32_t i = 0; i < o->ndim; i++) pare_sb_printf(k, "%c%lld", i ? 'x' : '[', (long long)o->dims[i]);
     pare_sb_add(k, "]");
+    if (o->n_scales) pare_sb_printf(k, "q%s%s", o->n_scales > 1 ? "c" : "", o->zero_point ? "z" : "");
     if (at && at->kind == PARE_LAYOUT_OWN) pare_sb_printf(k, "@%llx", (unsigned long long)at->id);
 }
 
@@ -224,8 +278,13 @@ static void key_of(const pare_request *r, const pare_layout *at, pare_sb *k) {
     for (uint32_t i = 0; i < s->n_in; i++) key_operand(k, s->in[i], &at[i]);
     pare_sb_add(k, " ->");
     for (uint32_t i = 0; i < s->n_out; i++) key_operand(k, s->out[i], NULL);
-    for (uint32_t i = 0; i < s->n_post; i++)
-        pare_sb_printf(k, " +%u(%.9g,%.9g)", s->post[i]->kind, (double)s->post[i]->alpha, (double)s->post[i]->beta);
+    for (uint32_t i = 0; i < s->n_post; i++) {
+        const pare_post_op *p = s->post[i];
+        if (p->kind == PARE_POST_QUANTIZE || p->kind == PARE_POST_DEQUANTIZE)
+            pare_sb_printf(k, " +%u(%s%s)", p->kind, pare_dtype_name(p->dtype), p->beta != 0 ? ",z" : "");
+        else
+            pare_sb_printf(k, " +%u(%.9g,%.9g)", p->kind, (double)p->alpha, (double)p->beta);
+    }
     pare_sb_printf(k, " f%x", s->flags);
 }
 
@@ -321,11 +380,48 @@ static pare_status refuse(pare_builder *b, const pare_node *n) {
 
 static size_t errors(const pare_builder *b) { return b->d ? pare_diags_errors(b->d) : 0; }
 
+/* What was put off and is wanted in floats by this node, and by what fuses behind it. */
+static pare_status floats_of(pare_builder *b, const pare_node *n, const pare_chain *c) {
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; !st && i < n->n_in; i++)
+        if (!dims_only(n, i)) st = pare_steps_float(b, n->in[i]);
+    for (uint32_t i = 0; !st && i < c->n; i++) st = pare_steps_float(b, c->operand[i]);
+    return st;
+}
+
+/* Inputs and operands of post-ops that are not taken in 8 bits. */
+static pare_status operands_ready(pare_builder *b, const pare_node *n, const pare_quant *quant, const pare_chain *c) {
+    pare_quant q;
+    pare_status st = PARE_OK;
+    for (uint32_t i = 0; !st && i < n->n_in; i++)
+        if (!quant[i].value && !dims_only(n, i)) st = pare_steps_float(b, n->in[i]);
+    for (uint32_t i = 0; !st && i < c->n; i++)
+        if (c->operand[i] && !(pare_quant_of(&b->tmp, b->m, c->operand[i], &q) && q.n == 1))
+            st = pare_steps_float(b, c->operand[i]);
+    return st;
+}
+
 pare_status pare_steps_choose(pare_builder *b, const pare_node *n, const pare_chain *chain, pare_request *r,
                               uint32_t *device) {
     size_t before = errors(b);
+    pare_quant *quant = NULL;
+    bool quantized = pare_steps_quantized(b, n, &quant), floats = false;
+    pare_chain *c = pare_arena_alloc(&b->tmp, sizeof *c);
     for (*device = 0; *device < b->s->n_devices; ++*device) {
-        pare_status st = choose_on(b, n, chain, *device, r);
+        pare_status st = PARE_EUNSUPPORTED;
+        *c = *chain;
+        if (quantized) {
+            c->n = quantized_posts(b, chain);
+            st = operands_ready(b, n, quant, c);
+            if (!st) st = choose_quantized(b, n, c, quant, *device, r);
+        }
+        if (st == PARE_EUNSUPPORTED) {
+            c->n = pare_steps_float_posts(chain);
+            st = floats ? PARE_OK : floats_of(b, n, c);
+            floats = true;
+            if (!st) st = choose_on(b, n, c, *device, r);
+            r->fell_back = quantized;
+        }
         if (!st && b->s->tune) tuned(b, *device, r);
         if (!st) {
             pare_steps_keep(b, r->kernel, *device);

@@ -8,6 +8,7 @@
 #define PARE_ENGINE_STEPS_PARTS_H
 
 #include "engine/parts.h"
+#include "engine/quant.h"
 
 typedef struct pare_variant {
     uint32_t buffer;
@@ -31,6 +32,8 @@ typedef struct pare_builder {
     unsigned char *ready;       /* [value id]: it has been made, or is there from the start */
     uint32_t *waiting;          /* [node id]: the node that is emitted when this one's turn comes, 0: none */
     unsigned char *done;        /* [node id]: its step is there */
+    uint32_t *put_off;          /* [value id]: the DequantizeLinear that makes it, once somebody wants floats; 0: none */
+    uint32_t *bias;             /* [node id]: its bias made int32, 0: not made */
     PARE_VEC(uint32_t) updates; /* nodes that write over variables, and wait for other readers */
     uint64_t heavy, heavy_all;  /* nodes whose kernels may be measured: met so far, and all once one is measured */
 } pare_builder;
@@ -63,14 +66,29 @@ typedef struct pare_request {
     const pare_chain *chain;
     uint32_t n_post, n_in; /* post-ops asked for; inputs with their operands */
     uint32_t *values;      /* [n_in]: value ids */
+    pare_quant *quant;     /* [the node's own inputs]: asked for in 8 bits; NULL: in floats */
+    bool fell_back;        /* in 8 bits, no device had a kernel */
     void *kernel;          /* the plan's */
     pare_kernel_info info;
 } pare_request;
 
 /* A node that is worth waiting for its post-ops' operands, and a layout of its own. */
 bool pare_steps_heavy(const pare_node *n);
+/* Its step, with as many of the chain's post-ops as the kernel takes. (steps.c) */
+pare_status pare_steps_emit(pare_builder *b, const pare_node *n, const pare_chain *chain, uint32_t *n_post);
 /* The kernel of the first device that has one. PARE_EUNSUPPORTED: none has, named with its operands. */
 pare_status pare_steps_choose(pare_builder *b, const pare_node *n, const pare_chain *chain, pare_request *r,
                               uint32_t *device);
+
+/* ---- steps_quant.c: 8-bit numbers behind DequantizeLinear ---- */
+/* Is n a DequantizeLinear that can wait until somebody wants its floats? It is put off then. */
+bool pare_steps_put_off(pare_builder *b, const pare_node *n);
+/* The floats of a value that may have been put off. */
+pare_status pare_steps_float(pare_builder *b, uint32_t value);
+/* Can the node be asked for in 8 bits? (*out)[i]: what input i is then; value 0: as it was. */
+bool pare_steps_quantized(pare_builder *b, const pare_node *n, pare_quant **out);
+void pare_steps_operand_is(pare_builder *b, const pare_quant *q, pare_operand *o);
+uint32_t pare_steps_float_posts(const pare_chain *c);          /* those in front of the first rounding point */
+uint32_t pare_steps_trimmed(const pare_chain *c, uint32_t n); /* without a DequantizeLinear at the end: it can wait */
 
 #endif

@@ -1,9 +1,8 @@
 /* engine/tune_time.c - timing ways of computing one node against each other. See tune.h.
  *
- * All ways get the same normal numbers, from one seed; each lies in its own layout, and the weights are packed before
- * the clock starts. Ways run in turn where memory allows, so that a busy moment meets all of them, and the
- * fastest run of each counts. May
- * use: tune.h, steps_parts.h.
+ * All ways get the same normal numbers, from one seed (of 8-bit operands: around their zero points); each lies in its
+ * own layout, and the weights are packed before the clock starts. Ways run in turn where memory allows, so that a busy
+ * moment meets all of them, and the fastest run of each counts. May use: tune.h, steps_parts.h.
  */
 #include "engine/steps_parts.h"
 #include "engine/tune.h"
@@ -28,8 +27,8 @@ typedef struct rig {
     const pare_layout *usual; /* of the output: the first way's */
     pare_tune_shot *shots;
     const float *noise;
-    float *first, *other; /* results, plain */
-    float *host;          /* room for the largest operand, plain */
+    void *first, *other; /* results, plain */
+    void *host;          /* room for the largest operand, plain */
     uint64_t host_bytes;
 } rig;
 
@@ -74,19 +73,43 @@ static uint64_t count_of(const pare_operand *o) {
     return n;
 }
 
+static uint64_t plain_bytes(const pare_operand *o) { return count_of(o) * (pare_dtype_bits(o->dtype) / 8); }
+
+/* Whole numbers around the zero point, far from the ends for most. */
+static void fill_whole(const rig *r, const pare_operand *o, uint64_t n, uint64_t at) {
+    float middle = o->zero_point ? (float)o->zero_point[0] : 0;
+    for (uint64_t k = 0; k < n; k++, at = at + 1 < NOISE ? at + 1 : 0) {
+        if (o->dtype == PARE_INT32) {
+            ((int32_t *)r->host)[k] = (int32_t)(r->noise[at] * 100);
+            continue;
+        }
+        float low = o->dtype == PARE_UINT8 ? 0 : -128, v = middle + r->noise[at] * 20;
+        v = v < low ? low : v > low + 255 ? low + 255 : v;
+        if (o->dtype == PARE_UINT8)
+            ((uint8_t *)r->host)[k] = (uint8_t)v;
+        else
+            ((int8_t *)r->host)[k] = (int8_t)v;
+    }
+}
+
 static void fill(const rig *r, uint32_t i) {
     const pare_operand *o = r->spec->in[i];
     uint64_t n = count_of(o), at = (uint64_t)i * 7919 % NOISE;
+    float *to = r->host;
+    if (o->dtype != PARE_FLOAT) {
+        fill_whole(r, o, n, at);
+        return;
+    }
     for (uint64_t k = 0; k < n;) {
         uint64_t run = NOISE - at < n - k ? NOISE - at : n - k;
-        memcpy(r->host + k, r->noise + at, (size_t)run * sizeof *r->host);
+        memcpy(to + k, r->noise + at, (size_t)run * sizeof *to);
         k += run;
         at = 0;
     }
     if (i != 1 || !(o->flags & PARE_OPERAND_CONSTANT) || !o->ndim) return; /* sums of weighted ones are near 1 again */
     uint64_t fan = n / (uint64_t)(o->dims[0] ? o->dims[0] : 1);
     float scale = 1.0f / sqrtf((float)(fan ? fan : 1));
-    for (uint64_t k = 0; k < n; k++) r->host[k] *= scale;
+    for (uint64_t k = 0; k < n; k++) to[k] *= scale;
 }
 
 static void *memory(const rig *r, lane *l, uint64_t bytes) {
@@ -106,7 +129,7 @@ static void drop(const rig *r, lane *l, const void *p) {
 }
 
 static uint64_t bytes_in(const pare_operand *o, const pare_layout *l) {
-    return l->kind == PARE_LAYOUT_OWN ? l->nbytes : count_of(o) * sizeof(float);
+    return l->kind == PARE_LAYOUT_OWN ? l->nbytes : plain_bytes(o);
 }
 
 /* A kernel that brings operand o from one layout to another. */
@@ -144,7 +167,7 @@ static bool run_bring(const rig *r, const bring *g) {
 
 /* Operand o, whose plain contents are on the device at p, in layout `to`; p may be gone then. NULL: it can't be had. */
 static void *laid(const rig *r, lane *l, const pare_operand *o, void *p, const pare_layout *to) {
-    const pare_layout plain = {.kind = PARE_LAYOUT_PLAIN, .nbytes = count_of(o) * sizeof(float)};
+    const pare_layout plain = {.kind = PARE_LAYOUT_PLAIN, .nbytes = plain_bytes(o)};
     bring g = {.from = p};
     if (to->kind != PARE_LAYOUT_OWN) return p;
     if (!reorder(r, l, o, &plain, to, &g) || !(g.to = memory(r, l, bytes_in(o, to))) || !run_bring(r, &g) ||
@@ -171,7 +194,7 @@ static bool set_input(const rig *r, lane *l, uint32_t i) {
         return packed && be->pack(l->shot->kernel, i, r->host, packed) == PARE_OK &&
                be->sync(r->dev->handle) == PARE_OK; /* the numbers are overwritten next */
     }
-    uint64_t bytes = count_of(o) * sizeof(float);
+    uint64_t bytes = plain_bytes(o);
     void *p = memory(r, l, bytes);
     if (!p || be->copy(r->dev->handle, p, r->host, bytes, PARE_COPY_TO_DEVICE) || be->sync(r->dev->handle))
         return false;
@@ -210,9 +233,9 @@ static bool run_once(const rig *r, lane *l, void *out) {
 }
 
 /* The result, plain, in host memory. */
-static bool result(const rig *r, lane *l, float *to) {
+static bool result(const rig *r, lane *l, void *to) {
     const pare_operand *o = r->spec->out[0];
-    const pare_layout plain = {.kind = PARE_LAYOUT_PLAIN, .nbytes = count_of(o) * sizeof(float)};
+    const pare_layout plain = {.kind = PARE_LAYOUT_PLAIN, .nbytes = plain_bytes(o)};
     const pare_backend *be = r->dev->use.backend;
     bring g = {.from = l->out, .to = l->out};
     if (!run_once(r, l, l->out)) return false;
@@ -221,6 +244,15 @@ static bool result(const rig *r, lane *l, float *to) {
         return false;
     return be->copy(r->dev->handle, to, g.to, plain.nbytes, PARE_COPY_TO_HOST) == PARE_OK &&
            be->sync(r->dev->handle) == PARE_OK;
+}
+
+/* 8-bit numbers: one step apart at most. */
+static bool agree_whole(const uint8_t *a, const uint8_t *b, uint64_t n, uint8_t turn) {
+    for (uint64_t i = 0; i < n; i++) {
+        int step = (a[i] ^ turn) - (b[i] ^ turn);
+        if (step > 1 || step < -1) return false;
+    }
+    return true;
 }
 
 static bool agree(const float *a, const float *b, uint64_t n) {
@@ -236,10 +268,14 @@ static bool agree(const float *a, const float *b, uint64_t n) {
 
 /* A way's result against the first one's; who is off is out. */
 static void compare(const rig *r, lane *l) {
-    uint64_t count = count_of(r->spec->out[0]);
+    const pare_operand *o = r->spec->out[0];
+    uint64_t count = count_of(o);
     bool is_first = l->shot == r->shots;
     if (!l->dead) l->dead = !result(r, l, is_first ? r->first : r->other);
-    if (!l->dead && !is_first) l->dead = !(r->shots->seconds > 0) || !agree(r->first, r->other, count);
+    if (!l->dead && !is_first)
+        l->dead = !(r->shots->seconds > 0) ||
+                  !(o->dtype == PARE_FLOAT ? agree(r->first, r->other, count)
+                                           : agree_whole(r->first, r->other, count, o->dtype == PARE_INT8 ? 0x80 : 0));
     l->shot->seconds = l->dead ? 0 : 1e9; /* until it is timed */
 }
 
@@ -268,11 +304,14 @@ static void tear_down(const rig *r, lane *l) {
     pare_vec_free(&l->memory);
 }
 
+static bool fillable(uint32_t dtype) { return dtype == PARE_FLOAT || dtype == PARE_UINT8 || dtype == PARE_INT8; }
+
 static bool takes(const pare_kernel_spec *spec) {
-    if (spec->n_in > INPUTS || spec->n_out != 1 || spec->out[0]->dtype != PARE_FLOAT) return false;
+    if (spec->n_in > INPUTS || spec->n_out != 1 || !fillable(spec->out[0]->dtype)) return false;
     for (uint32_t i = 0; i < spec->n_in; i++) {
         const pare_operand *o = spec->in[i];
-        if (!(o->flags & PARE_OPERAND_ABSENT) && (o->dtype != PARE_FLOAT || o->n_scales)) return false;
+        if (o->flags & PARE_OPERAND_ABSENT) continue;
+        if (!fillable(o->dtype) && !(o->dtype == PARE_INT32 && o->n_scales)) return false;
     }
     return true;
 }
@@ -302,9 +341,9 @@ void pare_tune_measure(pare_session *s, uint32_t device, const pare_kernel_spec 
              .at = at,
              .usual = &shots[0].info->out[0],
              .shots = shots};
-    uint64_t out = count_of(spec->out[0]) * sizeof(float), all = out;
+    uint64_t out = plain_bytes(spec->out[0]), all = out;
     for (uint32_t i = 0; i < spec->n_in; i++) {
-        uint64_t bytes = spec->in[i]->flags & PARE_OPERAND_ABSENT ? 0 : count_of(spec->in[i]) * sizeof(float);
+        uint64_t bytes = spec->in[i]->flags & PARE_OPERAND_ABSENT ? 0 : plain_bytes(spec->in[i]);
         if (bytes > r.host_bytes) r.host_bytes = bytes;
         if (!pare_add_ok(all, bytes, &all)) return;
     }

@@ -180,6 +180,7 @@ static int compare(const void *key, const void *row) {
 const pare_op *pare_op_find(const char *domain, const char *op_type) {
     pare_op key = {.domain = domain, .op_type = op_type};
     if (strcmp(domain, PARE_GRAD_DOMAIN) == 0) return pare_op_grad_find(op_type);
+    if (strcmp(domain, PARE_MICROSOFT) == 0) return pare_op_microsoft_find(op_type);
     return bsearch(&key, table, sizeof table / sizeof *table, sizeof *table, compare);
 }
 

@@ -10,6 +10,9 @@
 
 #include "model/model.h"
 
+/* The domain of what quantizers write beside ai.onnx's ops. */
+#define PARE_MICROSOFT "com.microsoft"
+
 /* What a shape rule sees and fills. */
 typedef struct pare_infer_ctx {
     pare_model *model;

@@ -85,7 +85,8 @@ bool pare_shape_grow(pare_shape *s, pare_dim d); /* appends; false: rank above P
 int64_t pare_macs_dim(const pare_model *m, const pare_value *v, int32_t i);
 int64_t pare_macs_mul(int64_t a, int64_t b); /* -1 where one is, or on overflow */
 
-const pare_op *pare_op_grad_find(const char *op_type); /* ops_grad.c: a row of ai.pare.grad, NULL: none */
+const pare_op *pare_op_grad_find(const char *op_type);      /* ops_grad.c: a row of ai.pare.grad, NULL: none */
+const pare_op *pare_op_microsoft_find(const char *op_type); /* ops_microsoft.c: one of com.microsoft, likewise */
 
 /* ---- the rules ---- */
 /* clang-format off */

@@ -1,4 +1,4 @@
-/* model/pass.c - see pass.h: remove_dead and remove_identity. May use: model.h, edit.h, onnx_wire.h. */
+/* model/pass.c - see pass.h: remove_dead, remove_identity, and the table. May use: model.h, edit.h, onnx_wire.h. */
 #include "model/pass.h"
 
 #include "model/edit.h"
@@ -147,6 +147,8 @@ static pare_status remove_identity(pare_model *m, pare_diags *d, uint64_t *chang
 
 static const pare_pass passes[] = {
     {"remove_dead", "removes nodes whose outputs nothing needs, and initializers that nothing uses", remove_dead},
+    {"fold_batchnorm", "puts BatchNormalization into the weights of the Conv, ConvTranspose or Gemm before it",
+     pare_model_fold_batchnorm},
     {"remove_identity", "removes Identity nodes, moving their consumers to the input", remove_identity},
 };
 

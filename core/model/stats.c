@@ -102,6 +102,21 @@ static pare_status effective_macs(counter *c, const pare_node *n, int64_t macs, 
     return PARE_OK;
 }
 
+/* Is it 8-bit integers, as they are or as a DequantizeLinear reads them? */
+static bool is_int8(const pare_model *m, uint32_t value) {
+    const pare_value *v = pare_model_value(m, value);
+    const pare_node *n = v ? pare_model_node(m, v->producer) : NULL;
+    if (n && strcmp(n->op_type, "DequantizeLinear") == 0 && n->n_in) v = pare_model_value(m, n->in[0]);
+    return v && (v->dtype == PARE_INT8 || v->dtype == PARE_UINT8);
+}
+
+/* Does it multiply 8-bit numbers by such? */
+static bool multiplies_int8(const pare_model *m, const pare_node *n) {
+    bool late = strncmp(n->op_type, "QLinear", 7) == 0 || strcmp(n->op_type, "QGemm") == 0;
+    if (strcmp(n->op_type, "DynamicQuantizeMatMul") == 0) return n->n_in > 1 && is_int8(m, n->in[1]);
+    return n->n_in > (late ? 3u : 1u) && is_int8(m, n->in[0]) && is_int8(m, n->in[late ? 3 : 1]);
+}
+
 static void add_macs(int64_t *sum, int64_t macs) {
     if (*sum >= 0 && (macs < 0 || __builtin_add_overflow(*sum, macs, sum))) *sum = -1;
 }
@@ -136,6 +151,7 @@ static pare_status count_nodes(counter *c) {
             int64_t macs = node_macs(m, n, batch), effective = macs;
             if (macs > 0) st = effective_macs(c, n, macs, &effective);
             add_macs(&c->s->macs, macs);
+            add_macs(&c->s->macs_int8, macs > 0 && !multiplies_int8(m, n) ? 0 : macs);
             add_macs(&c->s->macs_effective, effective);
         }
         pare_map_free(&numbers);
@@ -161,6 +177,7 @@ static pare_status count_tensor(counter *c, pare_tensor *t) {
         pare_status st = nonzero_of(c, t, &row.nonzero);
         if (st) return st;
         row.parameters = t->count;
+        if (t->dtype < PARE_DTYPE_COUNT) c->s->parameter_dtypes[t->dtype] += t->count;
     }
     c->s->parameters += row.parameters;
     c->s->nonzero += row.nonzero;

@@ -30,8 +30,10 @@ typedef struct pare_op_count {
 typedef struct pare_model_stats {
     uint64_t parameters, nonzero;
     int64_t macs, macs_effective;
-    PARE_VEC(pare_op_count) ops;         /* by name, subgraphs included */
-    uint64_t dtypes[PARE_DTYPE_COUNT];   /* of `tensors` */
+    int64_t macs_int8; /* of macs: both factors are 8-bit (behind DequantizeLinear or not); -1 with it */
+    uint64_t parameter_dtypes[PARE_DTYPE_COUNT]; /* parameters by what they are stored as */
+    PARE_VEC(pare_op_count) ops;                 /* by name, subgraphs included */
+    uint64_t dtypes[PARE_DTYPE_COUNT];           /* of `tensors` */
     PARE_VEC(pare_tensor_stats) tensors; /* initializers in file order, then constants of nodes that are parameters */
 } pare_model_stats;
 

@@ -8,9 +8,14 @@
 
 /* ---- who uses it ---- */
 
+/* Of ai.onnx or of com.microsoft. */
+static bool is_either(const pare_node *n, const char *op) {
+    return strcmp(n->op_type, op) == 0 && (!n->domain[0] || strcmp(n->domain, PARE_MICROSOFT) == 0);
+}
+
 static bool is_transparent(const pare_node *n, uint32_t slot) {
     return slot == 0 && n->n_out &&
-           (pare_node_is(n, "Identity") || pare_node_is(n, "Transpose") || pare_node_is(n, "DequantizeLinear"));
+           (pare_node_is(n, "Identity") || pare_node_is(n, "Transpose") || is_either(n, "DequantizeLinear"));
 }
 
 bool pare_value_first_use(const pare_model *m, const pare_value *v, pare_use *out) {
@@ -29,7 +34,7 @@ bool pare_value_first_use(const pare_model *m, const pare_value *v, pare_use *ou
 #define IN(i) (1u << (i))
 enum { QLINEAR_SCALES = IN(1) | IN(2) | IN(4) | IN(5) | IN(6) | IN(7) };
 
-/* Inputs that steer an op, where the others may be parameters. */
+/* Inputs that steer an op, where the others may be parameters; of ai.onnx or com.microsoft. */
 static const struct {
     const char *op;
     uint32_t slots;
@@ -40,11 +45,21 @@ static const struct {
     {"ConvInteger", IN(2) | IN(3)},
     {"DequantizeLinear", IN(1) | IN(2)},
     {"Dropout", IN(1) | IN(2)},
+    {"DynamicQuantizeMatMul", IN(2) | IN(3)},
     {"MatMulInteger", IN(2) | IN(3)},
+    {"MatMulIntegerToFloat", IN(2) | IN(3) | IN(4) | IN(5)},
     {"OneHot", IN(1) | IN(2)},
     {"Pad", IN(1) | IN(2) | IN(3)},
+    {"QGemm", IN(1) | IN(2) | IN(4) | IN(5) | IN(7) | IN(8)},
+    {"QLinearAdd", QLINEAR_SCALES},
+    {"QLinearAveragePool", IN(1) | IN(2) | IN(3) | IN(4)},
     {"QLinearConv", QLINEAR_SCALES},
+    {"QLinearGlobalAveragePool", IN(1) | IN(2) | IN(3) | IN(4)},
+    {"QLinearLeakyRelu", IN(1) | IN(2) | IN(3) | IN(4)},
     {"QLinearMatMul", QLINEAR_SCALES},
+    {"QLinearMul", QLINEAR_SCALES},
+    {"QLinearSigmoid", IN(1) | IN(2) | IN(3) | IN(4)},
+    {"QLinearSoftmax", IN(1) | IN(2) | IN(3) | IN(4)},
     {"QuantizeLinear", IN(1) | IN(2)},
     {"Range", IN(0) | IN(1) | IN(2)},
     {"Resize", IN(1) | IN(2) | IN(3)},
@@ -54,8 +69,9 @@ static const struct {
 };
 
 static bool steers(const pare_node *n, uint32_t slot) {
+    if (is_either(n, "QLinearConcat")) return slot < 2 || slot % 3 != 2;
     for (size_t i = 0; i < sizeof steering / sizeof *steering && slot < 32; i++)
-        if (pare_node_is(n, steering[i].op)) return steering[i].slots >> slot & 1;
+        if (is_either(n, steering[i].op)) return steering[i].slots >> slot & 1;
     return false;
 }
 
@@ -70,14 +86,22 @@ static bool learns_single(const pare_node *n, const pare_op *op) {
     return false;
 }
 
-static bool is_weight_use(const pare_tensor *t, const pare_node *n, uint32_t slot) {
+/* A weight's scale, which dynamic quantization multiplies by the input's. */
+static bool is_dynamic_scale(const pare_model *m, const pare_node *n, uint32_t slot) {
+    if (!pare_node_is(n, "Mul") || n->n_in != 2 || slot > 1) return false;
+    const pare_value *other = pare_model_value(m, n->in[1 - slot]);
+    const pare_node *from = other ? pare_model_node(m, other->producer) : NULL;
+    return from && pare_node_is(from, "DynamicQuantizeLinear") && other->slot == 1;
+}
+
+static bool is_weight_use(const pare_model *m, const pare_tensor *t, const pare_node *n, uint32_t slot) {
     const pare_op *op = pare_op_find(n->domain, n->op_type);
     char kind = pare_dtype_kind(t->dtype);
-    if (steers(n, slot)) return false;
+    if (steers(n, slot) || is_dynamic_scale(m, n, slot)) return false;
     if (kind == 'f') return t->count != 1 || learns_single(n, op);
     if (kind != 'i' && kind != 'u') return false;
-    if (pare_node_is(n, "DequantizeLinear")) return true;
-    if (pare_node_is(n, "QLinearConv") && slot == 8) return true; /* its int32 bias */
+    if (is_either(n, "DequantizeLinear")) return true;
+    if ((pare_node_is(n, "QLinearConv") && slot == 8) || (is_either(n, "QGemm") && slot == 6)) return true; /* int32 */
     return op && slot < 32 && op->weights >> slot & 1 && pare_dtype_bits(t->dtype) <= 8;
 }
 
@@ -86,9 +110,9 @@ static bool any_weight_use(const pare_model *m, const pare_tensor *t, const pare
         const pare_node *n = pare_model_node(m, v->uses.data[i].node);
         if (!n) continue;
         /* only what comes out of a copy or a Transpose says what the constant is for */
-        bool look = is_transparent(n, v->uses.data[i].slot) && !pare_node_is(n, "DequantizeLinear");
+        bool look = is_transparent(n, v->uses.data[i].slot) && !is_either(n, "DequantizeLinear");
         const pare_value *y = look ? pare_model_value(m, n->out[0]) : NULL;
-        if (y && y->uses.len ? any_weight_use(m, t, y, steps - 1) : is_weight_use(t, n, v->uses.data[i].slot))
+        if (y && y->uses.len ? any_weight_use(m, t, y, steps - 1) : is_weight_use(m, t, n, v->uses.data[i].slot))
             return true;
     }
     return false;
@@ -135,7 +159,10 @@ static bool zeros_along(zeros *z, const pare_tensor *t, int64_t axis) {
 
 /* Which input of its first quantized use holds the zero point; UINT32_MAX: none. */
 static uint32_t zero_slot(const pare_node *n, uint32_t slot) {
-    if (pare_node_is(n, "DequantizeLinear")) return slot == 0 ? 2 : UINT32_MAX;
+    if (is_either(n, "DequantizeLinear")) return slot == 0 ? 2 : UINT32_MAX;
+    if (is_either(n, "MatMulIntegerToFloat")) return slot < 2 ? slot + 4 : UINT32_MAX;
+    if (is_either(n, "DynamicQuantizeMatMul")) return slot == 1 ? 3 : UINT32_MAX;
+    if (is_either(n, "QGemm")) return slot == 0 || slot == 3 ? slot + 2 : UINT32_MAX;
     if (pare_node_is(n, "QLinearConv")) return slot == 3 ? 5 : UINT32_MAX;
     if (pare_node_is(n, "QLinearMatMul")) return slot == 0 || slot == 3 ? slot + 2 : UINT32_MAX;
     if (pare_node_is(n, "ConvInteger")) return slot == 1 ? 3 : UINT32_MAX;
@@ -169,9 +196,12 @@ static zeros zeros_of(pare_model *m, const pare_tensor *t) {
     if (z.point->count == 1) return z;
     if (seen.tensor != t->id || t->ndim > 8) return none;
     int64_t axis = 0; /* as the node sees the tensor */
-    if (pare_node_is(n, "DequantizeLinear")) axis = pare_node_attr_int(n, "axis", t->ndim == 1 ? 0 : 1);
-    if (pare_node_is(n, "QLinearMatMul") || pare_node_is(n, "MatMulInteger"))
-        axis = (int64_t)t->ndim - (zs == slot + 2 && slot == 0 ? 2 : 1); /* rows of A, columns of B */
+    if (is_either(n, "DequantizeLinear")) axis = pare_node_attr_int(n, "axis", t->ndim == 1 ? 0 : 1);
+    if (is_either(n, "QGemm"))
+        axis = pare_node_attr_int(n, slot ? "transB" : "transA", 0) ? (slot ? 0 : 1) : slot ? 1 : 0;
+    if (pare_node_is(n, "QLinearMatMul") || pare_node_is(n, "MatMulInteger") || is_either(n, "MatMulIntegerToFloat") ||
+        is_either(n, "DynamicQuantizeMatMul"))
+        axis = (int64_t)t->ndim - (slot == 0 ? 2 : 1); /* rows of A, columns of B */
     if (axis < 0) axis += t->ndim;
     if (axis < 0 || axis >= t->ndim || !zeros_along(&z, t, seen.perm[axis])) return none;
     int64_t block = pare_node_attr_int(n, "block_size", 0);

@@ -43,10 +43,15 @@ pare_status pare_pipeline_check(const pare_pipeline *p, pare_plugins *plugins, p
                              .locate = locate,
                              .ctx = (void *)(uintptr_t)s,
                              .ext = ext,
-                             .services = &(pare_train_services){.fit = s->fit ? &s->fit->opts : NULL},
                              .seed = pare_seed_derive(p->seed, s->id)};
         const pare_model *m = r.models[root_of(p, s->input)].model;
+        pare_run_train t; /* sets and the device are opened by those who ask for them */
+        pare_run_train_begin(&r, i, m, NULL, &t);
+        if (s->fit) t.services.fit = &s->fit->opts;
+        env.services = &t.services;
+        env.runs = &t.runs;
         pare_status st = pare_step_check(&env, s->technique, s->with->args, m);
+        pare_run_train_close(&t);
         if (!st) st = pare_train_check(&r, i, m);
         if (st && !first) first = st;
     }

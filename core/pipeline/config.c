@@ -230,11 +230,14 @@ static json_t *report_json(const pare_pipeline *p) {
     PARE_METRICS(ADD)
 #undef ADD
     json_object_set_new(j, "metrics", metrics);
-    if (p->report.metrics & PARE_METRICS_TIME)
+    if (p->report.metrics & PARE_METRICS_TIME) {
+        json_t *threads = json_array();
+        for (uint32_t i = 0; i < p->report.latency.n_threads; i++)
+            json_array_append_new(threads, json_integer(p->report.latency.threads[i]));
         json_object_set_new(j, "latency",
-                            json_pack("{s:I, s:I, s:I}", "batch", (json_int_t)p->report.latency.batch, "threads",
-                                      (json_int_t)p->report.latency.threads, "runs",
-                                      (json_int_t)p->report.latency.runs));
+                            json_pack("{s:I, s:o, s:I}", "batch", (json_int_t)p->report.latency.batch, "threads",
+                                      threads, "runs", (json_int_t)p->report.latency.runs));
+    }
     return j;
 }
 

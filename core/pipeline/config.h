@@ -129,6 +129,8 @@ typedef enum {
     PARE_METRICS_TIME = PARE_METRIC_LATENCY | PARE_METRIC_IMAGES_PER_S
 } pare_metric;
 
+enum { PARE_MOST_THREADS = 8 }; /* numbers of threads that latency is measured with */
+
 typedef struct pare_pipeline {
     const char *path;            /* as the user wrote it */
     const char *dir;             /* its folder: relative paths start here */
@@ -147,9 +149,11 @@ typedef struct pare_pipeline {
         bool size, gzip;            /* those two of them */
         int32_t on;                 /* data.sets[] that the metrics are measured on; -1: not said */
         struct {
-            uint32_t batch;   /* at least 1; default 1 */
-            uint32_t threads; /* 0 (default): all */
-            uint64_t runs;    /* of each model; 0 (default): as many as a few seconds hold */
+            uint32_t batch; /* at least 1; default 1 */
+            /* Numbers of threads that each model is timed with, 0: all; default: that alone. Metrics of outputs are
+             * measured with the first. */
+            uint32_t threads[PARE_MOST_THREADS], n_threads;
+            uint64_t runs; /* of each model; 0 (default): as many as a few seconds hold */
         } latency;
         pare_span at, on_at;
     } report;
@@ -188,6 +192,8 @@ pare_status pare_pipeline_data_open(const char *path, const pare_pipeline_opts *
                                     pare_pipeline **out);
 void pare_pipeline_free(pare_pipeline *p); /* NULL is fine */
 
+/* What stands for noise of a model's shape where a set of samples is named, whatever `data` holds. */
+#define PARE_RANDOM_SET "random"
 /* The index of a set by name, or -1. */
 int32_t pare_pipeline_set_find(const pare_pipeline *p, const char *name);
 
@@ -201,6 +207,10 @@ const char *pare_pipeline_ref_name(const pare_pipeline *p, pare_pipeline_ref r);
  * its losses. `ref` is as their functions get it: a step's id, a model's name, or a file that opens from the current
  * folder. */
 void pare_pipeline_step_models(const pare_pipeline *p, size_t i, void (*each)(void *ctx, const char *ref), void *ctx);
+/* Calls `each` for every file that parameters of step i and of its losses name: where in the file
+ * ("steps.q.with.ranges") and its path as written, relative to the pipeline's. */
+void pare_pipeline_step_files(const pare_pipeline *p, size_t i,
+                              void (*each)(void *ctx, const char *param, const char *written), void *ctx);
 /* What such a name is; false: a file. */
 bool pare_pipeline_ref_find(const pare_pipeline *p, const char *name, pare_pipeline_ref *out);
 

@@ -230,7 +230,10 @@ static void read_set(pare_config *c, const pare_yaml_node *n, pare_pipeline_set 
     s->name = n->key;
     s->at = n->key_at;
     s->from = -1;
-    if (!pare_config_name_ok(n->key, false))
+    if (strcmp(n->key, PARE_RANDOM_SET) == 0)
+        pare_config_fail(c, n->key_at, "data", "config.name", "it is noise of the model's shape wherever a set is named",
+                         "a set can't be called \"%s\"", n->key);
+    else if (!pare_config_name_ok(n->key, false))
         pare_config_fail(c, n->key_at, "data", "config.name",
                          "letters, digits, '_' and '-', at most 100, no '-' in front", "a set can't be called \"%s\"",
                          n->key);

@@ -3,6 +3,7 @@
  * Plain values are rows of parameter tables, so that they are checked, shown in the schema and written into the lock as
  * a technique's are; what belongs together is checked here. Is not: losses (config_loss.c), the loop (train/fit.h).
  */
+#include "engine/recompute.h"
 #include "pipeline/config_read.h"
 
 #include <math.h>
@@ -367,6 +368,22 @@ static void read_plain(const reading *r, const pare_params *q) {
                          "micro_batch must be at most batch (%u), got %u", o->batch, o->micro_batch);
 }
 
+/* off, auto or how many segments. YAML 1.1 tools write false for off. */
+static void read_recompute(const reading *r, const pare_yaml_node *n) {
+    int32_t *to = &r->f->opts.recompute;
+    const char *path = joined(r, "recompute");
+    int64_t v = 0;
+    if (!n || (n->kind == PARE_YAML_BOOL && !n->i)) return;
+    if (n->kind == PARE_YAML_INT || n->kind == PARE_YAML_FLOAT) {
+        if (pare_config_int(r->c, n, path, 2, PARE_RECOMPUTE_MAX, &v)) *to = (int32_t)v;
+    } else if (n->kind == PARE_YAML_STRING && strcmp(n->text, "auto") == 0) {
+        *to = PARE_RECOMPUTE_AUTO;
+    } else if (n->kind != PARE_YAML_STRING || strcmp(n->text, "off") != 0) {
+        pare_config_wrong(r->c, n, path, "off, auto or a number of segments from 2 on",
+                          n->kind == PARE_YAML_BOOL ? "auto chooses the number" : NULL);
+    }
+}
+
 static bool augments(const pare_augment_opts *a) {
     return a->flip > 0 || a->crop_padding || a->resized_crop || a->brightness > 0 || a->contrast > 0 ||
            a->saturation > 0 || a->cutout || a->mixup > 0;
@@ -409,7 +426,7 @@ static void read_validate(const reading *r, const pare_yaml_node *n, const pare_
 /* ---- all of it ---- */
 
 void pare_config_fit(pare_config *c, pare_pipeline_step *s, const pare_yaml_node *n, const char *path) {
-    static const char *const others[] = {"schedule", "augment", "loss", "data", "validate"};
+    static const char *const others[] = {"schedule", "augment", "loss", "data", "validate", "recompute"};
     pare_config_key all[N_KEYS + COUNT(others)];
     pare_pipeline_fit *f = s->fit = pare_arena_alloc(&c->p->arena, sizeof *f);
     reading r = {c, s, f, pare_arena_printf(&c->p->arena, "%s.fit", path)};
@@ -432,6 +449,7 @@ void pare_config_fit(pare_config *c, pare_pipeline_step *s, const pare_yaml_node
     if (f->keys) read_plain(&r, f->keys);
     read_schedule(&r, pare_yaml_get(n, "schedule"));
     read_augment(&r, pare_yaml_get(n, "augment"));
+    read_recompute(&r, pare_yaml_get(n, "recompute"));
     read_validate(&r, pare_yaml_get(n, "validate"), f->keys);
     const pare_yaml_node *data = pare_yaml_get(n, "data");
     if (data) f->data = read_set(&r, data, "data");
@@ -489,6 +507,8 @@ json_t *pare_config_fit_json(const pare_pipeline *p, const pare_pipeline_fit *f)
     json_object_set_new(j, "lr", json_real(o->lr));
     json_object_set_new(j, "weight_decay", json_real(o->weight_decay));
     json_object_set_new(j, "cache_logits", json_string(switches[f->cache_logits]));
+    json_object_set_new(j, "recompute",
+                        o->recompute > 0 ? json_integer(o->recompute) : json_string(o->recompute ? "auto" : "off"));
     if (o->optimizer == PARE_SGD) {
         json_object_set_new(j, "nesterov", json_boolean(o->nesterov));
         json_object_del(j, "betas");

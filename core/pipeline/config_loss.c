@@ -50,12 +50,7 @@ static void read_component(pare_config *c, pare_pipeline_fit *f, size_t i, const
         unknown(c, use, pare_arena_printf(&c->p->arena, "%s.use", path), out->use);
         return;
     }
-    pare_params_ctx ctx = {.d = c->d,
-                           .arena = &c->p->arena,
-                           .prefix = pare_arena_printf(&c->p->arena, "%s.with", path),
-                           .at = use->at,
-                           .model = pare_config_model_ref,
-                           .user = c};
+    pare_params_ctx ctx = pare_config_params_ctx(c, pare_arena_printf(&c->p->arena, "%s.with", path), use->at);
     if (pare_params_parse(with, pare_loss_params(l), &ctx, &f->with[i]) != PARE_OK) {
         c->errors++;
         return;
@@ -136,6 +131,14 @@ void pare_pipeline_step_models(const pare_pipeline *p, size_t i, void (*each)(vo
     const pare_pipeline_step *s = &p->steps[i];
     each_model(s->with, each, ctx);
     for (size_t k = 0; s->fit && k < s->fit->opts.n_losses; k++) each_model(s->fit->with[k], each, ctx);
+}
+
+void pare_pipeline_step_files(const pare_pipeline *p, size_t i,
+                              void (*each)(void *ctx, const char *param, const char *written), void *ctx) {
+    const pare_pipeline_step *s = &p->steps[i];
+    if (s->with) pare_params_files(s->with, each, ctx);
+    for (size_t k = 0; s->fit && k < s->fit->opts.n_losses; k++)
+        if (s->fit->with[k]) pare_params_files(s->fit->with[k], each, ctx);
 }
 
 bool pare_pipeline_ref_find(const pare_pipeline *p, const char *name, pare_pipeline_ref *out) {

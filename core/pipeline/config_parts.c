@@ -29,12 +29,7 @@ static void read_zoo(pare_config *c, pare_pipeline_model *m, const pare_yaml_nod
         free(names);
         return;
     }
-    pare_params_ctx ctx = {.d = c->d,
-                           .arena = &c->p->arena,
-                           .prefix = pare_arena_printf(&c->p->arena, "%s.with", path),
-                           .at = zoo->at,
-                           .model = pare_config_model_ref,
-                           .user = c};
+    pare_params_ctx ctx = pare_config_params_ctx(c, pare_arena_printf(&c->p->arena, "%s.with", path), zoo->at);
     if (pare_params_parse(pare_yaml_get(n, "with"), pare_zoo_params(m->zoo), &ctx, &m->with) != PARE_OK) c->errors++;
 }
 
@@ -216,6 +211,32 @@ static void read_metrics(pare_config *c, const pare_yaml_node *n, bool on) {
     }
 }
 
+/* One number or a list of some. */
+static void read_threads(pare_config *c, const pare_yaml_node *n) {
+    static const char path[] = "report.latency.threads";
+    uint32_t *to = c->p->report.latency.threads, count = 0;
+    bool lone = n->kind != PARE_YAML_LIST;
+    if (!lone && (!n->n || n->n > PARE_MOST_THREADS)) {
+        pare_config_fail(c, n->at, path, "config.range", "as in `threads: [1, 0]`; 0 means all",
+                         "%s is a number or a list of 1 to %d of them, got %u", path, PARE_MOST_THREADS, n->n);
+        return;
+    }
+    for (uint32_t i = 0; i < (lone ? 1 : n->n); i++) {
+        const pare_yaml_node *item = lone ? n : n->items[i];
+        int64_t v;
+        if (!pare_config_int(c, item, lone ? path : pare_arena_printf(&c->p->arena, "%s[%u]", path, i), 0, MAX_THREADS,
+                             &v))
+            return;
+        for (uint32_t k = 0; k < count; k++)
+            if (to[k] == (uint32_t)v) {
+                pare_config_fail(c, item->at, path, "config.duplicate", NULL, "%s holds %u twice", path, to[k]);
+                return;
+            }
+        to[count++] = (uint32_t)v;
+    }
+    c->p->report.latency.n_threads = count;
+}
+
 static void read_latency(pare_config *c, const pare_yaml_node *n) {
     static const pare_config_key keys[] = {{"batch", false}, {"threads", false}, {"runs", false}};
     pare_pipeline *p = c->p;
@@ -229,8 +250,7 @@ static void read_latency(pare_config *c, const pare_yaml_node *n) {
     int64_t v;
     if (batch && pare_config_int(c, batch, "report.latency.batch", 1, MAX_BATCH, &v))
         p->report.latency.batch = (uint32_t)v;
-    if (threads && pare_config_int(c, threads, "report.latency.threads", 0, MAX_THREADS, &v))
-        p->report.latency.threads = (uint32_t)v;
+    if (threads) read_threads(c, threads);
     if (runs && pare_config_int(c, runs, "report.latency.runs", 0, MAX_RUNS, &v)) p->report.latency.runs = (uint64_t)v;
 }
 
@@ -281,7 +301,7 @@ void pare_config_report(pare_config *c, const pare_yaml_node *n) {
     pare_pipeline *p = c->p;
     p->report.metrics = PARE_METRIC_SIZE | PARE_METRIC_GZIP;
     p->report.size = p->report.gzip = true;
-    p->report.latency.batch = 1;
+    p->report.latency.batch = p->report.latency.n_threads = 1;
     if (p->n_models) {
         p->report.baseline = (pare_pipeline_ref){PARE_REF_MODEL, p->main_model};
         p->report.baseline_name = p->models[p->main_model].name;

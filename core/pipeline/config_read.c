@@ -160,7 +160,7 @@ bool pare_config_bool(pare_config *c, const pare_yaml_node *n, const char *path,
     return i >= 0;
 }
 
-const char *pare_config_model_ref(void *user, const char *ref, pare_span at, const char *param) {
+static const char *model_ref(void *user, const char *ref, pare_span at, const char *param) {
     pare_config *c = user;
     uint32_t i;
     if (pare_map_get(&c->steps, ref, &i) || pare_map_get(&c->models, ref, &i)) return ref;
@@ -177,4 +177,56 @@ const char *pare_config_model_ref(void *user, const char *ref, pare_span at, con
                      "\"%s\" is no earlier step, no model and no file", ref);
     free(names);
     return NULL;
+}
+
+static const char *set_ref(void *user, const char *ref, pare_span at, const char *param) {
+    pare_config *c = user;
+    const pare_pipeline *p = c->p;
+    if (strcmp(ref, PARE_RANDOM_SET) == 0 || pare_map_get(&c->sets, ref, &(uint32_t){0})) return ref;
+    const char **names = pare_xcalloc(p->data.n_sets + 1, sizeof *names);
+    for (size_t k = 0; k < p->data.n_sets; k++) names[k] = p->data.sets[k].name;
+    names[p->data.n_sets] = PARE_RANDOM_SET;
+    pare_config_fail(c, at, param, "config.unknown-set",
+                     p->data.n_sets
+                         ? pare_config_hint(c, ref, "known are", names, p->data.n_sets + 1)
+                         : pare_arena_printf(&c->p->arena,
+                                             "name it in a data block, as in `data: {%s: {folder: images}}`; `random` "
+                                             "is noise and needs none",
+                                             pare_config_name_ok(ref, false) ? ref : "train"),
+                     "there is no set \"%s\"", ref);
+    free(names);
+    return NULL;
+}
+
+static const char *file_ref(void *user, const char *ref, pare_span at, const char *param) {
+    pare_config *c = user;
+    char *joined = pare_path_join(c->p->dir, ref), *real = pare_path_real(joined);
+    pare_path_kind kind = pare_path_what(joined);
+    const char *full = NULL;
+    if (*ref == '~')
+        pare_config_fail(c, at, param, "config.path", "write \"${env:HOME}/...\", or ./~... for such a name",
+                         "~ is not expanded in paths");
+    else if (kind == PARE_PATH_FILE && real)
+        full = pare_arena_strdup(&c->p->arena, real);
+    else
+        pare_config_fail(c, at, param, "config.no-file",
+                         *ref == '/' ? NULL : "paths are relative to the pipeline file's folder",
+                         kind == PARE_PATH_DIR    ? "%s is a folder, not a file"
+                         : kind == PARE_PATH_NONE ? "there is no file %s"
+                                                  : "%s is no plain file",
+                         joined);
+    free(joined);
+    free(real);
+    return full;
+}
+
+pare_params_ctx pare_config_params_ctx(pare_config *c, const char *prefix, pare_span at) {
+    return (pare_params_ctx){.d = c->d,
+                             .arena = &c->p->arena,
+                             .prefix = prefix,
+                             .at = at,
+                             .model = model_ref,
+                             .set = set_ref,
+                             .file = file_ref,
+                             .user = c};
 }

@@ -168,12 +168,7 @@ static void read_step(pare_config *c, const pare_yaml_node *steps, uint32_t i) {
         if (word >= 0) s->device = devices[word];
     }
     if (s->technique) {
-        pare_params_ctx ctx = {.d = c->d,
-                               .arena = &p->arena,
-                               .prefix = pare_arena_printf(&p->arena, "%s.with", path),
-                               .at = s->use_at,
-                               .model = pare_config_model_ref,
-                               .user = c};
+        pare_params_ctx ctx = pare_config_params_ctx(c, pare_arena_printf(&p->arena, "%s.with", path), s->use_at);
         if (pare_params_parse(pare_yaml_get(n, "with"), pare_technique_params(s->technique), &ctx, &s->with) != PARE_OK)
             c->errors++;
     }

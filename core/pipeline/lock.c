@@ -131,6 +131,10 @@ static json_t *files_json(const pare_lock_file *f, size_t n) {
         json_object_set_new(j, "name", pare_json_str(f[i].name));
         if (f[i].zoo) json_object_set_new(j, "zoo", pare_json_str(f[i].zoo));
         if (f[i].path) json_object_set_new(j, "path", pare_json_str(f[i].path));
+        if (f[i].files) {
+            json_object_set_new(j, "files", json_integer((json_int_t)f[i].files));
+            json_object_set_new(j, "of", json_string(f[i].contents ? "contents" : "names and sizes"));
+        }
         if (f[i].sha256) {
             json_object_set_new(j, "bytes", json_integer((json_int_t)f[i].bytes));
             json_object_set_new(j, "sha256", pare_json_str(f[i].sha256));

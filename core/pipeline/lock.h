@@ -19,6 +19,9 @@ typedef struct pare_lock_file {
     const char *zoo;  /* the network's name, or NULL */
     uint64_t bytes;   /* 0 with sha256 NULL: unknown */
     const char *sha256;
+    uint64_t files; /* 0: one; else how many images lie under path: `bytes` is their sum, sha256 over names and sizes,
+                     * and over their contents where `contents` */
+    bool contents;
 } pare_lock_file;
 
 typedef struct pare_lock {

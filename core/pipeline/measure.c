@@ -87,6 +87,8 @@ pare_status pare_metrics_read(const pare_model *m, bool gzip, pare_progress *pro
 
 json_t *pare_json_count(int64_t n) { return n < 0 ? json_null() : json_integer(n); }
 
+static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
 json_t *pare_metrics_json(const pare_metrics *m) {
     json_t *j = json_object();
     json_object_set_new(j, "bytes", pare_json_count(m->bytes));
@@ -112,8 +114,20 @@ json_t *pare_metrics_json(const pare_metrics *m) {
                 {"latency_ratio_low", m->latency_ratio_low},
                 {"latency_ratio_high", m->latency_ratio_high},
                 {"images_per_s", m->images_per_s}};
-    for (size_t i = 0; i < sizeof real / sizeof *real; i++)
-        json_object_set_new(j, real[i].key, isfinite(real[i].value) ? json_real(real[i].value) : json_null());
+    for (size_t i = 0; i < sizeof real / sizeof *real; i++) json_object_set_new(j, real[i].key, number(real[i].value));
+    if (m->timed.len > 1) {
+        json_t *all = json_array();
+        for (size_t i = 0; i < m->timed.len; i++) {
+            const pare_timed *t = &m->timed.data[i];
+            json_array_append_new(
+                all, json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "threads", (json_int_t)t->threads, "p50_ms",
+                               number(t->p50_ms), "p95_ms", number(t->p95_ms), "images_per_s", number(t->images_per_s),
+                               "ratio", number(t->ratio), "ratio_low", number(t->low), "ratio_high", number(t->high)));
+        }
+        json_object_set_new(j, "latency_by_threads", all);
+    } else {
+        json_object_set_new(j, "latency_by_threads", json_null());
+    }
     json_object_set_new(j, "not_finite", pare_json_count(m->not_finite));
     json_object_set_new(j, "classes", m->classes ? json_incref(m->classes) : json_null());
     return j;

@@ -12,6 +12,13 @@
 
 enum { PARE_NOT_MEASURED = -1 }; /* written as null */
 
+/* Latency at one number of threads; NaN where not measured. */
+typedef struct pare_timed {
+    uint32_t threads;
+    double p50_ms, p95_ms, images_per_s;
+    double ratio, low, high; /* to the baseline's p50, in turn with it; 95 % */
+} pare_timed;
+
 typedef struct pare_metrics {
     int64_t bytes, gzip_bytes, packed_bytes;
     int64_t parameters, nonzero;
@@ -22,7 +29,8 @@ typedef struct pare_metrics {
     double latency_p50_ms, latency_p95_ms, images_per_s;
     double latency_ratio, latency_ratio_low, latency_ratio_high; /* to the baseline's p50, in turn with it; 95 % */
     int64_t not_finite;                                          /* samples with a NaN or infinite output */
-    json_t *classes; /* [{class, samples, accuracy}], owned by who keeps the metrics; NULL: not measured */
+    PARE_VEC(pare_timed) timed; /* for each number of threads, the first being the one above; owned as classes is */
+    json_t *classes;            /* [{class, samples, accuracy}], owned by who keeps the metrics; NULL: not measured */
 } pare_metrics;
 
 pare_metrics pare_metrics_none(void);

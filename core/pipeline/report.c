@@ -18,10 +18,14 @@ pare_report *pare_report_new(const pare_pipeline *p) {
 
 void pare_report_free(pare_report *r) {
     if (!r) return;
-    for (size_t i = 0; i < r->pipeline->n_models; i++) json_decref(r->input[i].classes);
+    for (size_t i = 0; i < r->pipeline->n_models; i++) {
+        json_decref(r->input[i].classes);
+        pare_vec_free(&r->input[i].timed);
+    }
     for (size_t i = 0; i < r->steps.len; i++) {
         json_decref(r->steps.data[i].notes);
         json_decref(r->steps.data[i].metrics.classes);
+        pare_vec_free(&r->steps.data[i].metrics.timed);
     }
     free(r->latency.engine);
     for (size_t i = 0; i < r->outputs.len; i++) free(r->outputs.data[i].path);
@@ -46,9 +50,11 @@ const pare_metrics *pare_report_baseline(const pare_report *r) {
 
 static json_t *latency_json(const pare_report_latency *l) {
     if (!l->runs) return json_null();
-    return json_pack("{s:I, s:I, s:I, s:s, s:o, s:o, s:s}", "batch", (json_int_t)l->batch, "threads",
-                     (json_int_t)l->threads, "runs", (json_int_t)l->runs, "device", l->device, "engine",
-                     pare_json_str(l->engine), "cpu", pare_json_str(pare_cpu_model()), "set", "noise");
+    json_t *all = json_array();
+    for (uint32_t i = 0; i < l->n_threads; i++) json_array_append_new(all, json_integer(l->threads[i]));
+    return json_pack("{s:I, s:I, s:o, s:I, s:s, s:o, s:o, s:s}", "batch", (json_int_t)l->batch, "threads",
+                     (json_int_t)l->threads[0], "all_threads", all, "runs", (json_int_t)l->runs, "device", l->device,
+                     "engine", pare_json_str(l->engine), "cpu", pare_json_str(pare_cpu_model()), "set", "noise");
 }
 
 json_t *pare_report_json(const pare_report *r) {
@@ -76,6 +82,8 @@ json_t *pare_report_json(const pare_report *r) {
         json_object_set_new(o, "layers", layers ? json_incref(layers) : json_array());
         json_object_set_new(o, "curves", curves ? json_incref(curves) : json_object());
         json_object_set_new(o, "notes", notes ? json_incref(notes) : json_object());
+        json_t *files = json_object_get(s->notes, "files");
+        json_object_set_new(o, "files", files ? json_incref(files) : json_array());
         json_array_append_new(steps, o);
     }
     json_object_set_new(j, "steps", steps);
@@ -165,14 +173,26 @@ static void cell_sqnr(pare_table *t, const row *r) {
         cell_real(t, "%.1f dB", r->mx->sqnr_db);
 }
 
+static void put_latency(pare_table *t, double ms, pare_latency_ratio ratio) {
+    if (isfinite(ratio.ratio))
+        pare_table_cell(t, "%.2f ms (%.2fx%s)", ms, ratio.ratio, pare_latency_in_noise(ratio) ? ", noise" : "");
+    else
+        cell_real(t, "%.2f ms", ms);
+}
+
 static void cell_latency(pare_table *t, const row *r) {
     const pare_metrics *m = r->mx;
-    pare_latency_ratio ratio = {m->latency_ratio, m->latency_ratio_low, m->latency_ratio_high};
-    if (isfinite(ratio.ratio))
-        pare_table_cell(t, "%.2f ms (%.2fx%s)", m->latency_p50_ms, ratio.ratio,
-                        pare_latency_in_noise(ratio) ? ", noise" : "");
+    put_latency(t, m->latency_p50_ms,
+                (pare_latency_ratio){m->latency_ratio, m->latency_ratio_low, m->latency_ratio_high});
+}
+
+/* At the k-th number of threads. */
+static void cell_timed(pare_table *t, const row *r, size_t k) {
+    const pare_timed *x = k < r->mx->timed.len ? &r->mx->timed.data[k] : NULL;
+    if (x)
+        put_latency(t, x->p50_ms, (pare_latency_ratio){x->ratio, x->low, x->high});
     else
-        cell_real(t, "%.2f ms", m->latency_p50_ms);
+        pare_table_cell(t, "-");
 }
 
 static void cell_p95(pare_table *t, const row *r) { cell_real(t, "%.2f ms", r->mx->latency_p95_ms); }
@@ -219,14 +239,21 @@ static void add_row(pare_table *t, const pare_report *r, bool running, uint32_t 
     row x = {name, use, m, model == baseline_model(r->pipeline) ? pare_report_baseline(r) : &none};
     for (size_t i = 0; i < N_COLUMNS; i++)
         if (shown(r, i, running)) columns[i].cell(t, &x);
+    for (size_t k = 1; running && k < r->latency.n_threads; k++) cell_timed(t, &x, k);
 }
 
 static void print_rows(const pare_report *r, bool running, FILE *out) {
     const pare_pipeline *p = r->pipeline;
-    const char *heads[N_COLUMNS];
+    const char *heads[N_COLUMNS + PARE_MOST_THREADS];
+    char words[PARE_MOST_THREADS][32];
     size_t n = 0;
+    bool several = r->latency.n_threads > 1;
+    for (size_t k = 0; k < r->latency.n_threads; k++)
+        snprintf(words[k], sizeof words[k], ">p50, %u thread%s", r->latency.threads[k],
+                 r->latency.threads[k] == 1 ? "" : "s");
     for (size_t i = 0; i < N_COLUMNS; i++)
-        if (shown(r, i, running)) heads[n++] = columns[i].head;
+        if (shown(r, i, running)) heads[n++] = several && columns[i].cell == cell_latency ? words[0] : columns[i].head;
+    for (size_t k = 1; running && k < r->latency.n_threads; k++) heads[n++] = words[k];
     pare_table *t = pare_table_new(heads, n);
     pare_table_rule(t);
     for (size_t i = 0; i < p->n_models; i++) {
@@ -266,7 +293,7 @@ static void print_measured(const pare_report *r, FILE *out) {
                 r->latency.runs == 1 ? "" : "s", r->steps.len ? " each, in turn" : "");
         if (r->steps.len) fprintf(out, "; in brackets the ratio of medians to %s's", base);
         fprintf(out, ".\n  By %s, ", r->latency.engine);
-        if (!strstr(r->latency.engine, "thread")) fprintf(out, "%u threads, ", r->latency.threads);
+        if (!strstr(r->latency.engine, "thread")) fprintf(out, "%u threads, ", r->latency.threads[0]);
         fprintf(out, "on %s.\n", pare_cpu_model());
     }
     pare_sb_free(&b);

@@ -13,7 +13,7 @@ typedef struct pare_report_step {
     const char *id, *use, *model; /* borrowed from the pipeline */
     double seconds;
     pare_metrics metrics;
-    json_t *notes; /* {"notes": {}, "layers": [], "curves": {}}, owned; NULL: none */
+    json_t *notes; /* {"notes": {}, "layers": [], "curves": {}, "files": []}, owned; NULL: none */
 } pare_report_step;
 
 typedef struct pare_report_output {
@@ -24,10 +24,11 @@ typedef struct pare_report_output {
 
 /* Under what the latencies hold; runs 0: none was measured. */
 typedef struct pare_report_latency {
-    uint32_t batch, threads;
-    uint64_t runs;      /* of each model, after warm-up; the fewest */
-    const char *device; /* "cpu" */
-    char *engine;       /* what the backend says of itself; owned */
+    uint32_t batch;
+    uint32_t threads[PARE_MOST_THREADS], n_threads; /* as they were: none is 0 */
+    uint64_t runs;                                  /* of each model, after warm-up; the fewest */
+    const char *device;                             /* "cpu" */
+    char *engine;                                   /* what the backend says of itself; owned */
 } pare_report_latency;
 
 typedef struct pare_report {

@@ -82,18 +82,37 @@ static void progress(void *ctx, double done, const char *what) {
 
 static const void *ext(void *ctx, const char *id) { return pare_run_train_ext(&((step_ctx *)ctx)->train, id); }
 
-/* The step's work itself, with what it needs to train. */
+static pare_status keep_file(void *ctx, const char *name, const void *bytes, uint64_t n) {
+    return pare_run_keep_file(&((step_ctx *)ctx)->train, name, bytes, n);
+}
+
+/* The step's work itself, with what it needs to train and to run its model. What it leaves in ctx->train.files is there
+ * until pare_run_train_close. */
 static pare_status run_technique(pare_run *r, size_t i, pare_host_env *env, step_ctx *ctx) {
     const pare_pipeline_step *ps = &r->p->steps[i];
     pare_status st = pare_run_train_open(r, i, env->notes, &ctx->train);
     if (!st) {
         env->ext = ext;
         env->services = &ctx->train.services;
+        env->runs = &ctx->train.runs;
+        env->file = keep_file;
         st = pare_step_run(env, ps->technique, ps->with->args, ctx->train.model, &r->steps[i].model);
-        pare_run_train_close(&ctx->train);
+        if (st) pare_run_train_close(&ctx->train);
     }
     if (!st && ps->fit) pare_file_remove(pare_run_checkpoint(r, i)); /* the step's model says more */
     return pare_run_train_said(r, i, st);
+}
+
+/* The technique's own files, into the step's folder. */
+static pare_status write_files(pare_run *r, const pare_run_train *t, const char *folder, json_t *notes) {
+    json_t *files = json_array();
+    pare_status st = PARE_OK;
+    json_object_set_new(notes, "files", files);
+    for (size_t i = 0; i < t->files.len && !st; i++) {
+        const pare_run_file *f = &t->files.data[i];
+        st = pare_run_write_file(r, pare_arena_printf(&r->arena, "%s/%s", folder, f->name), f->bytes, f->n, files);
+    }
+    return st;
 }
 
 static pare_status run_step(pare_run *r, size_t i) {
@@ -147,7 +166,9 @@ static pare_status run_step(pare_run *r, size_t i) {
         st = pare_dir_make(pare_run_path(r, folder), r->d);
         if (!st)
             st = pare_run_write_model(r, out->model, out->file, gz ? "model.onnx.gz" : NULL, &rs.metrics, out->sha256);
+        if (!st) st = write_files(r, &ctx.train, folder, rs.notes);
     }
+    pare_run_train_close(&ctx.train);
     if (r->o->progress) pare_progress_end(r->o->progress);
     pare_run_hash_join(r); /* it holds the input models' bytes */
     if (st) {
@@ -221,6 +242,7 @@ static pare_status run_all(pare_run *r) {
     if (!st) st = pare_run_dir_open(&r->dir, r->p->path, r->d);
     if (!st) pare_diags_set_log(r->d, r->dir.log);
     for (size_t i = 0; i < r->p->n_steps && !st; i++) st = run_step(r, i);
+    if (!st) st = pare_run_hash_sets(r);
     pare_run_sets_free(r);
     pare_run_logits_free(r);
     if (!st && r->o->progress) pare_progress_begin(r->o->progress, "writing the results");
@@ -264,6 +286,7 @@ static void clean_up(pare_run *r, pare_status st) {
     free(r->seeds);
     pare_vec_free(&r->lock_in);
     pare_vec_free(&r->lock_out);
+    pare_vec_free(&r->lock_data);
     pare_arena_free(&r->arena);
 }
 

@@ -62,6 +62,13 @@ static void hash_all(void *ctx) {
     }
 }
 
+static void add_param_file(void *ctx, const char *param, const char *written) {
+    pare_run *r = ctx;
+    char *path = pare_path_join(r->p->dir, written);
+    add_input(r, pare_arena_strdup(&r->arena, param), NULL, pare_arena_strdup(&r->arena, path), 0, NULL);
+    free(path);
+}
+
 void pare_run_hash_start(pare_run *r) {
     if (r->hashes) return;
     r->hashes = pare_xcalloc(1, sizeof *r->hashes);
@@ -76,6 +83,7 @@ void pare_run_hash_start(pare_run *r) {
                       pare_arena_strdup(&r->arena, m->data_files.data[k]->path), 0, NULL);
         if (pm->weights) add_input(r, pare_arena_printf(&r->arena, "%s weights", pm->name), NULL, pm->weights, 0, NULL);
     }
+    for (size_t i = 0; i < r->p->n_steps; i++) pare_pipeline_step_files(r->p, i, add_param_file, r);
     r->hashes->job = pare_job_start(hash_all, r->hashes);
 }
 
@@ -96,6 +104,7 @@ pare_status pare_run_hash_note(pare_run *r) {
         if (r->hashes->inputs.data[i]->st) return r->hashes->inputs.data[i]->st;
         pare_vec_push(&r->lock_in, r->hashes->inputs.data[i]->lock);
     }
+    for (size_t i = 0; i < r->lock_data.len; i++) pare_vec_push(&r->lock_in, r->lock_data.data[i]);
     return PARE_OK;
 }
 

@@ -1,6 +1,7 @@
 /* pipeline/run_parts.h - what the pieces of a run share with each other, and with nobody else.
  *
- * run.c: the order of things and the steps. run_inputs.c: models in, and their hashes. run_write.c: models out.
+ * run.c: the order of things and the steps. run_inputs.c: models in, and their hashes. run_sets.c: hashes of data.
+ * run_write.c: models out.
  * run_score.c: what execution measures. run_train.h: what steps that train need. run_dir.h: the folder.
  */
 #ifndef PARE_PIPELINE_RUN_PARTS_H
@@ -39,7 +40,7 @@ typedef struct pare_run {
     pare_run_slot *models, *steps;
     uint64_t *seeds;         /* one a step */
     pare_run_hashes *hashes; /* NULL until the hashing starts */
-    PARE_VEC(pare_lock_file) lock_in, lock_out;
+    PARE_VEC(pare_lock_file) lock_in, lock_out, lock_data;
     struct pare_data *set;            /* that the report measures on, once it is open */
     struct pare_data **sets;          /* [2 * set + shuffled]: that steps train on; NULL: not open */
     PARE_VEC(pare_run_logits) logits; /* of teachers, kept for later epochs and steps */
@@ -62,6 +63,10 @@ void pare_run_hash_join(pare_run *r);        /* waits, and lets go of the models
 pare_status pare_run_hash_note(pare_run *r); /* into lock_in; starts and joins where that was not done */
 void pare_run_hash_free(pare_run *r);
 
+/* ---- run_sets.c ---- */
+/* Hashes the files of all sets that are open into lock_data, each file once. Before they are closed. */
+pare_status pare_run_hash_sets(pare_run *r);
+
 /* ---- run_fits.c ---- */
 
 /* After the models are open and the sets looked at (pare_run_score_prepare, pare_run_train_prepare): does the device
@@ -76,6 +81,8 @@ pare_status pare_run_write_model(pare_run *r, pare_model *m, const char *rel, co
                                  char *sha256);
 /* Has the model carry what models[i] goes through on its way in, where the pipeline says so: in its metadata. */
 pare_status pare_run_carry(pare_run *r, size_t i, pare_model *m);
+/* A file of a step, beside its model; `files`: the list of the step's files, which gets it. */
+pare_status pare_run_write_file(pare_run *r, const char *rel, const void *bytes, uint64_t n, json_t *files);
 /* models[i]'s end result: model.onnx and what stands beside it, or models/NAME.onnx. */
 pare_status pare_run_write_final(pare_run *r, size_t i);
 

@@ -18,7 +18,8 @@ enum { MOST_TOGETHER = 1 << 30 }; /* bytes of models that are timed in one group
 
 typedef struct scoring {
     pare_run *r;
-    uint32_t wanted; /* PARE_METRIC_* */
+    uint32_t wanted;  /* PARE_METRIC_* */
+    uint32_t threads; /* 0: all */
     pare_compute compute;
     pare_data_preprocess pre; /* of the model opened last */
     pare_scored base;
@@ -44,7 +45,7 @@ static pare_status open_scored(scoring *s, pare_pipeline_ref ref, pare_scored *o
     if (!st)
         st = pare_carry_preprocess(pare_carry_given(r->p, line_of(r->p, ref)), m, pare_pipeline_ref_name(r->p, ref),
                                    r->d, &s->pre, NULL);
-    if (!st) st = pare_scored_open(m, &s->compute, r->p->report.latency.threads, r->d, out);
+    if (!st) st = pare_scored_open(m, &s->compute, s->threads, r->d, out);
     pare_model_free(m);
     if (!st) out->name = pare_pipeline_ref_name(r->p, ref);
     return st;
@@ -78,24 +79,35 @@ static pare_status score_set(scoring *s, pare_pipeline_ref ref, pare_scored *m, 
     return st;
 }
 
+static uint32_t threads_of(const scoring *s) { return s->threads ? s->threads : (uint32_t)pare_threads(); }
+
 /* Notes under what it was measured. */
 static void note_latency(scoring *s, const pare_scored *m, uint64_t runs) {
     pare_report_latency *l = &s->r->report->latency;
     if (!l->engine) l->engine = pare_xstrdup(pare_session_device(m->session));
     l->device = s->compute.device; /* a plugin's, the command line's or the pipeline's own */
     l->batch = s->r->p->report.latency.batch;
-    l->threads = s->r->p->report.latency.threads ? s->r->p->report.latency.threads : (uint32_t)pare_threads();
+    if (!s->base_timed) l->threads[l->n_threads++] = threads_of(s);
     if (!l->runs || runs < l->runs) l->runs = runs;
 }
 
 static void take_latency(scoring *s, pare_pipeline_ref ref, const pare_latency *l, const pare_latency_ratio *ratio) {
     pare_metrics *mx = metrics_of(s->r, ref);
-    mx->latency_p50_ms = l->p50 * 1e3;
-    mx->latency_p95_ms = l->p95 * 1e3;
-    mx->images_per_s = s->r->p->report.latency.batch / l->p50;
-    mx->latency_ratio = ratio->ratio;
-    mx->latency_ratio_low = ratio->low;
-    mx->latency_ratio_high = ratio->high;
+    const pare_timed t = {.threads = threads_of(s),
+                          .p50_ms = l->p50 * 1e3,
+                          .p95_ms = l->p95 * 1e3,
+                          .images_per_s = s->r->p->report.latency.batch / l->p50,
+                          .ratio = ratio->ratio,
+                          .low = ratio->low,
+                          .high = ratio->high};
+    pare_vec_push(&mx->timed, t);
+    if (mx->timed.len > 1) return;
+    mx->latency_p50_ms = t.p50_ms;
+    mx->latency_p95_ms = t.p95_ms;
+    mx->images_per_s = t.images_per_s;
+    mx->latency_ratio = t.ratio;
+    mx->latency_ratio_low = t.low;
+    mx->latency_ratio_high = t.high;
 }
 
 /* Times the baseline and the models of the group in turn, and lets go of them. The baseline's row has the numbers of
@@ -173,10 +185,10 @@ pare_status pare_run_score_prepare(pare_run *r) {
     return st;
 }
 
-pare_status pare_run_score(pare_run *r) {
-    scoring s = {.r = r, .wanted = r->p->report.metrics};
+/* All rows at one number of threads. */
+static pare_status score_all(pare_run *r, uint32_t wanted, uint32_t threads) {
+    scoring s = {.r = r, .wanted = wanted, .threads = threads};
     pare_pipeline_ref b = r->p->report.baseline;
-    if (!(s.wanted & (PARE_METRICS_DATA | PARE_METRICS_TIME))) return PARE_OK;
     pare_status st = pare_compute_open(r->o->plugins, r->o->device ? r->o->device : r->p->device, r->d, &s.compute);
     if (!st) st = open_scored(&s, b, &s.base);
     if (!st && s.wanted & PARE_METRICS_TIME) s.base_fixed = pare_score_can_time(&s.base, r->d);
@@ -191,5 +203,22 @@ pare_status pare_run_score(pare_run *r) {
     pare_scored_close(&s.base);
     pare_logits_free(&s.logits);
     pare_compute_close(&s.compute);
+    return st;
+}
+
+pare_status pare_run_score(pare_run *r) {
+    const pare_pipeline *p = r->p;
+    uint32_t wanted = p->report.metrics, all = (uint32_t)pare_threads();
+    if (!(wanted & (PARE_METRICS_DATA | PARE_METRICS_TIME))) return PARE_OK;
+    pare_status st = score_all(r, wanted, p->report.latency.threads[0]);
+    for (uint32_t i = 1; i < p->report.latency.n_threads && !st && wanted & PARE_METRICS_TIME; i++) {
+        uint32_t n = p->report.latency.threads[i];
+        bool again = false; /* all, on a machine that has as many as were asked for before */
+        for (uint32_t k = 0; k < i; k++) {
+            uint32_t other = p->report.latency.threads[k];
+            again = again || (n ? n : all) == (other ? other : all);
+        }
+        if (!again) st = score_all(r, wanted & PARE_METRICS_TIME, n);
+    }
     return st;
 }

@@ -3,6 +3,7 @@
  * Kept are rows by sample, in a file of the run's work folder that has no name: whatever ends the run, it goes with it.
  */
 #include "model/edit.h"
+#include "model/finite.h"
 #include "model/infer.h"
 #include "model/pack.h"
 #include "pipeline/carry.h"
@@ -121,27 +122,25 @@ static void add_dims(pare_sb *b, uint32_t ndim, const int64_t *dims) {
     }
 }
 
-/* Both see one batch: its samples must fit the teacher, prepared as it wants them. */
-static pare_status check_input(const pare_run_train *t, const char *ref, const pare_data_target *takes,
-                               const pare_data_preprocess *pre) {
+pare_status pare_run_teacher_fits(const char *ref, const pare_data_target *takes, const pare_data_preprocess *pre,
+                                  const pare_data_target *student, const pare_data_preprocess *own, pare_diags *d) {
     static const char hint[] = "both see the same batch: take a teacher of that input, or wrap it in an ONNX file that "
                                "adapts its input first";
-    pare_diags *d = t->r->d;
-    bool same = takes->dtype == t->target.dtype && takes->ndim == t->target.ndim;
+    bool same = takes->dtype == student->dtype && takes->ndim == student->ndim;
     for (uint32_t i = 1; i < takes->ndim && same; i++)
-        same = takes->dims[i] < 0 || t->target.dims[i] < 0 || takes->dims[i] == t->target.dims[i];
+        same = takes->dims[i] < 0 || student->dims[i] < 0 || takes->dims[i] == student->dims[i];
     pare_sb a = {0}, b = {0};
     pare_status st = PARE_OK;
-    if (!same && takes->ndim && t->target.ndim) {
+    if (!same && takes->ndim && student->ndim) {
         add_dims(&a, takes->ndim, takes->dims);
-        add_dims(&b, t->target.ndim, t->target.dims);
-        st = pare_fail(d, PARE_EINVAL, "train.teacher-input", hint,
-                       "the teacher \"%s\" takes samples of %s %s, the student of %s %s", ref,
-                       pare_dtype_name(takes->dtype), pare_sb_str(&a), pare_dtype_name(t->target.dtype),
-                       pare_sb_str(&b));
+        add_dims(&b, student->ndim, student->dims);
+        st =
+            pare_fail(d, PARE_EINVAL, "train.teacher-input", hint,
+                      "the teacher \"%s\" takes samples of %s %s, the student of %s %s", ref,
+                      pare_dtype_name(takes->dtype), pare_sb_str(&a), pare_dtype_name(student->dtype), pare_sb_str(&b));
     } else {
         pare_data_preprocess_print(pre, &a);
-        pare_data_preprocess_print(&t->pre, &b);
+        pare_data_preprocess_print(own, &b);
         if (strcmp(pare_sb_str(&a), pare_sb_str(&b)) != 0)
             st = pare_fail(d, PARE_EINVAL, "train.teacher-input", hint,
                            "the teacher \"%s\" wants its samples prepared by %s, the student by %s", ref,
@@ -152,6 +151,20 @@ static pare_status check_input(const pare_run_train *t, const char *ref, const p
     return st;
 }
 
+pare_status pare_run_teacher_read(pare_run *r, const char *path, bool say, pare_model **out) {
+    pare_model *m = NULL;
+    pare_status st = pare_model_load(path, r->d, &m);
+    if (!st) st = pare_model_check(m, r->d);
+    if (!st) st = pare_model_infer(m, r->d);
+    if (!st && say) st = pare_model_say_not_finite(m, path, r->d);
+    if (st) {
+        pare_model_free(m);
+        return st;
+    }
+    *out = m;
+    return PARE_OK;
+}
+
 /* Its model: as the run has it, else read anew (*own then). */
 static pare_status open_model(pare_run *r, const char *ref, const pare_pipeline_model **line, pare_model **own,
                               const pare_model **out) {
@@ -160,9 +173,7 @@ static pare_status open_model(pare_run *r, const char *ref, const pare_pipeline_
     *own = NULL;
     pare_status st = PARE_OK;
     if (!pare_pipeline_ref_find(r->p, ref, &at)) {
-        st = pare_model_load(ref, r->d, own);
-        if (!st) st = pare_model_check(*own, r->d);
-        if (!st) st = pare_model_infer(*own, r->d);
+        st = pare_run_teacher_read(r, ref, true, own);
     } else {
         pare_run_slot *slot = pare_run_slot_of(r, at);
         *line = &r->p->models[at.kind == PARE_REF_MODEL ? at.i : r->p->steps[at.i].model];
@@ -192,7 +203,7 @@ pare_status pare_run_teacher(void *ctx, const char *ref, pare_session **out) {
     if (!st) st = pare_carry_preprocess(pare_carry_given(r->p, line), m, ref, r->d, &pre, NULL);
     if (!st) st = pare_scored_open(m, t->services.env.compute, 0, r->d, &new.m);
     pare_model_free(own);
-    if (!st) st = check_input(t, ref, &new.m.target, &pre);
+    if (!st) st = pare_run_teacher_fits(ref, &new.m.target, &pre, &t->target, &t->pre, r->d);
     if (st) {
         pare_scored_close(&new.m);
         return st;

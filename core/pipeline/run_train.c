@@ -1,6 +1,7 @@
 /* pipeline/run_train.c - what a step that trains is given: its samples, device, validation, progress and curves.
  *
- * See run_parts.h. Is not: the loop (train/fit.h), teachers (run_teach.c).
+ * See run_train.h. Is not: the loop (train/fit.h), teachers (run_teach.c), sets by name (run_data.c), looking before it starts
+ * (run_train_check.c).
  */
 #include "base/random.h"
 #include "pipeline/carry.h"
@@ -18,15 +19,14 @@ bool pare_run_is_random(const pare_pipeline *p, int32_t i) {
     return p->data.sets[i].source->kind == PARE_DATA_RANDOM;
 }
 
-/* A new one; what it comes from is taken from those that are open. */
-static pare_status set_open(pare_run *r, int32_t i, bool shuffle, const pare_data_target *target, pare_data **out) {
+pare_status pare_run_set_open(pare_run *r, int32_t i, bool shuffle, const pare_data_target *target, pare_data **out) {
     const pare_pipeline_set *s = &r->p->data.sets[i];
     pare_data_source source = *s->source;
     const pare_data *from = NULL;
     pare_data *own = NULL;
     pare_status st = PARE_OK;
     if (s->from >= 0 && pare_run_is_random(r->p, i)) {
-        st = set_open(r, s->from, false, target, &own);
+        st = pare_run_set_open(r, s->from, false, target, &own);
         from = own;
     } else if (s->from >= 0) {
         st = pare_run_set(r, s->from, false, &from);
@@ -46,7 +46,7 @@ static pare_status set_open(pare_run *r, int32_t i, bool shuffle, const pare_dat
 pare_status pare_run_set(pare_run *r, int32_t i, bool shuffle, const pare_data **out) {
     if (!r->sets) r->sets = pare_xcalloc(2 * r->p->data.n_sets + 1, sizeof *r->sets);
     pare_data **kept = &r->sets[2 * i + shuffle];
-    pare_status st = *kept ? PARE_OK : set_open(r, i, shuffle, NULL, kept);
+    pare_status st = *kept ? PARE_OK : pare_run_set_open(r, i, shuffle, NULL, kept);
     if (!st) *out = *kept;
     return st;
 }
@@ -57,32 +57,19 @@ void pare_run_sets_free(pare_run *r) {
     r->sets = NULL;
 }
 
-/* Of this step alone where it is made for the model's input, else of the run. */
-static pare_status step_set(pare_run_train *t, int32_t i, bool shuffle, const pare_data **out) {
-    if (!pare_run_is_random(t->r->p, i)) return pare_run_set(t->r, i, shuffle, out);
-    pare_data *own = NULL;
-    pare_status st = set_open(t->r, i, shuffle, &t->target, &own);
-    if (st) return st;
-    pare_vec_push(&t->own_sets, own);
-    *out = own;
-    return PARE_OK;
-}
-
 static pare_status named_set(void *ctx, const char *name, const pare_data **out) {
+    enum { NOISE = 1024 };
     pare_run_train *t = ctx;
     const pare_pipeline *p = t->r->p;
-    int32_t i = name ? pare_pipeline_set_find(p, name) : t->step->fit ? t->step->fit->data : -1;
-    if (i < 0 && !name) i = pare_pipeline_set_find(p, "train");
-    if (i >= 0) return step_set(t, i, true, out);
-    pare_sb known = {0};
-    for (size_t k = 0; k < p->data.n_sets; k++)
-        pare_sb_printf(&known, "%s%s", k ? ", " : "known are: ", p->data.sets[k].name);
-    pare_status st = name ? pare_fail_at(t->r->d, PARE_EINVAL, t->step->at, "run.set", pare_sb_str(&known),
-                                         "step %s: there is no set \"%s\" in `data`", t->step->id, name)
-                          : pare_fail_at(t->r->d, PARE_EINVAL, t->step->at, "run.set", pare_sb_str(&known),
-                                         "step %s doesn't say which set of `data` it works on", t->step->id);
-    pare_sb_free(&known);
-    return st;
+    int32_t i = -1;
+    if (name) {
+        pare_status st = pare_run_set_find(t, name, &i);
+        return st ? st : pare_run_step_set(t, i, i >= 0, &t->target, NOISE, out);
+    }
+    i = t->step->fit ? t->step->fit->data : pare_pipeline_set_find(p, "train");
+    if (i >= 0) return pare_run_step_set(t, i, true, &t->target, 0, out);
+    return pare_fail_at(t->r->d, PARE_EINVAL, t->step->at, "run.set", "say it with `data`",
+                        "step %s doesn't say which set of `data` it works on", t->step->id);
 }
 
 /* ---- what the loop tells ---- */
@@ -148,7 +135,7 @@ static pare_status ready(void *ctx) { return open_compute(ctx); }
 
 static pare_status open_validation(pare_run_train *t) {
     const pare_pipeline_set *s = &t->r->p->data.sets[t->step->fit->validate];
-    pare_status st = step_set(t, t->step->fit->validate, false, &t->validate);
+    pare_status st = pare_run_step_set(t, t->step->fit->validate, false, &t->target, 0, &t->validate);
     if (!st) st = pare_score_check_labels(t->validate, s->name, t->model, true, t->r->d);
     if (!st) t->services.env.validate = on_validate;
     return st;
@@ -159,10 +146,12 @@ const char *pare_run_checkpoint(pare_run *r, size_t i) {
         r, pare_arena_printf(&r->arena, "steps/%02zu-%s/checkpoint.safetensors", i + 1, r->p->steps[i].id));
 }
 
-pare_status pare_run_train_open(pare_run *r, size_t i, json_t *notes, pare_run_train *t) {
+void pare_run_train_begin(pare_run *r, size_t i, const pare_model *model, json_t *notes, pare_run_train *t) {
     const pare_pipeline_step *s = &r->p->steps[i];
-    *t = (pare_run_train){.r = r, .step = s, .notes = notes, .model = pare_run_slot_of(r, s->input)->model};
-    t->target = pare_run_target(t->model);
+    *t = (pare_run_train){
+        .r = r, .step = s, .notes = notes, .model = model, .seed = pare_seed_derive(r->p->seed, s->id)};
+    if (model) t->target = pare_run_target(model);
+    t->runs = pare_run_services_of(t);
     t->services = (pare_train_services){
         .env = {.progress = on_progress, .curve = on_curve, .say = on_say, .preprocess = &t->pre, .ctx = t},
         .losses = {.find = find_loss, .ctx = r->o->plugins},
@@ -170,8 +159,12 @@ pare_status pare_run_train_open(pare_run *r, size_t i, json_t *notes, pare_run_t
         .data = named_set,
         .ready = ready,
         .ctx = t};
-    pare_status st = pare_carry_preprocess(pare_carry_given(r->p, &r->p->models[s->model]), t->model,
-                                           r->p->models[s->model].name, r->d, &t->pre, NULL);
+}
+
+pare_status pare_run_train_open(pare_run *r, size_t i, json_t *notes, pare_run_train *t) {
+    const pare_pipeline_step *s = &r->p->steps[i];
+    pare_run_train_begin(r, i, pare_run_slot_of(r, s->input)->model, notes, t);
+    pare_status st = pare_run_pre(t);
     if (st || !s->fit) return st;
     t->opts = s->fit->opts;
     t->opts.seed = r->seeds[i];
@@ -182,7 +175,7 @@ pare_status pare_run_train_open(pare_run *r, size_t i, json_t *notes, pare_run_t
     st = pare_dir_make(folder, r->d);
     free(folder);
     if (!st) st = open_compute(t);
-    if (!st) st = step_set(t, s->fit->data, true, &t->services.env.set);
+    if (!st) st = pare_run_step_set(t, s->fit->data, true, &t->target, 0, &t->services.env.set);
     if (!st && s->fit->validate >= 0) st = open_validation(t);
     if (st) pare_run_train_close(t);
     return st;
@@ -190,9 +183,9 @@ pare_status pare_run_train_open(pare_run *r, size_t i, json_t *notes, pare_run_t
 
 void pare_run_train_close(pare_run_train *t) {
     pare_run_teachers_close(t);
-    for (size_t i = 0; i < t->own_sets.len; i++) pare_data_free(t->own_sets.data[i]);
-    pare_vec_free(&t->own_sets);
+    pare_run_own_free(t);
     pare_compute_close(&t->compute);
+    pare_compute_close(&t->cpu);
     t->services.env.compute = NULL;
 }
 
@@ -202,62 +195,9 @@ const void *pare_run_train_ext(pare_run_train *t, const char *id) {
     return strcmp(id, PARE_FIT_V1) == 0 ? &pare_fit_interface : NULL;
 }
 
-/* ---- before anything runs ---- */
-
-/* The pipeline model at the start of the line a step works on. */
-static uint32_t root_of(const pare_pipeline *p, pare_pipeline_ref ref) {
-    while (ref.kind == PARE_REF_STEP) ref = p->steps[ref.i].input;
-    return ref.i;
-}
-
-static pare_status check_samples(const pare_pipeline_step *s, const pare_model *m, const pare_data *set,
-                                 const char *name, pare_span at, pare_diags *d) {
-    const pare_fit_opts *o = &s->fit->opts;
-    uint64_t n = pare_data_count(set);
-    if (o->drop_last && o->batch > n)
-        return pare_fail_at(d, PARE_EINVAL, pare_params_locate(s->fit->keys, "batch"), "train.batch",
-                            "use a smaller batch, or `drop_last: false`",
-                            "step %s: the batch is %u, but the set %s has only %llu samples", s->id, o->batch, name,
-                            (unsigned long long)n);
-    pare_status st = pare_score_check_labels(set, name, m, false, d);
-    if (st && st != PARE_ECANCELLED)
-        pare_say_at(d, PARE_NOTE, at, "run.set", NULL, "this is where the set '%s' is described", name);
-    return st;
-}
-
-/* As the loop will make it of the model that came in: patterns, losses, gradients. */
-static pare_status check_graph(const pare_pipeline_step *s, const pare_model *m, pare_diags *d) {
-    pare_train_graph g;
-    pare_train_loss_env env = {.host = {.diags = d, .step = s->id}};
-    pare_status st = pare_train_graph_make(m, &s->fit->opts, false, &env, d, &g);
-    if (!st) pare_train_graph_free(&g);
-    return st;
-}
-
-pare_status pare_train_check(pare_run *r, size_t i, const pare_model *m) {
-    const pare_pipeline_step *s = &r->p->steps[i];
-    if (!s->fit || !m) return PARE_OK;
-    const pare_data *set = NULL;
-    const char *name = r->p->data.sets[s->fit->data].name;
-    pare_status st = PARE_OK;
-    if (!pare_run_is_random(r->p, s->fit->data)) {
-        st = pare_run_set(r, s->fit->data, true, &set);
-        if (!st) st = check_samples(s, m, set, name, r->p->data.sets[s->fit->data].source_at, r->d);
-    }
-    if (!st) st = check_graph(s, m, r->d);
-    return pare_run_train_said(r, i, st);
-}
-
 pare_status pare_run_train_said(pare_run *r, size_t i, pare_status st) {
     const pare_pipeline_step *s = &r->p->steps[i];
     if (st && st != PARE_ECANCELLED && s->fit)
         pare_say_at(r->d, PARE_NOTE, s->fit->at, "run.train", NULL, "this is where step %s is asked to train", s->id);
-    return st;
-}
-
-pare_status pare_run_train_prepare(pare_run *r) {
-    pare_status st = PARE_OK;
-    for (size_t i = 0; i < r->p->n_steps && !st; i++)
-        st = pare_train_check(r, i, r->models[root_of(r->p, r->p->steps[i].input)].model);
     return st;
 }

@@ -102,6 +102,19 @@ static pare_status add_output_of_file(pare_run *r, const char *rel) {
     return st;
 }
 
+pare_status pare_run_write_file(pare_run *r, const char *rel, const void *bytes, uint64_t n, json_t *files) {
+    char hex[PARE_SHA256_HEX];
+    pare_sha256 *sha = pare_sha256_new();
+    pare_sha256_add(sha, bytes, (size_t)n);
+    pare_sha256_end(sha, hex);
+    pare_status st = pare_file_write(pare_run_path(r, rel), bytes, (size_t)n, r->d);
+    if (st) return st;
+    add_output(r, rel, hex);
+    json_array_append_new(files, json_pack("{s:o, s:s, s:I}", "path", pare_json_str(rel), "sha256", hex, "bytes",
+                                           (json_int_t)n));
+    return PARE_OK;
+}
+
 /* Why a packed form that was asked for is not there. */
 static void say_not_packed(pare_run *r, const char *rel, const pare_pack_result *res) {
     if (r->p->output.pack != PARE_ON) return;

@@ -1,6 +1,7 @@
 /* pipeline/schema.c - see schema.h. Each function here mirrors one part of the reader in config_*.c. */
 #include "pipeline/schema.h"
 
+#include "engine/recompute.h"
 #include "pipeline/config_read.h"
 
 /* Where a text is typed only after ${...} was replaced, a string that holds one is as good. */
@@ -252,6 +253,12 @@ static json_t *fit_schema(const pare_loss_choice *losses) {
                                   "How the learning rate moves: a word, or a map."));
     json_object_set_new(properties, "augment", pare_params_schema(pare_config_fit_table(PARE_FIT_AUGMENT)));
     json_object_set_new(properties, "loss", loss_schema(losses));
+    json_t *some = words((const char *const[]){"off", "auto", NULL});
+    json_array_append_new(json_object_get(some, "enum"), json_false());
+    json_object_set_new(properties, "recompute",
+                        json_pack("{s:[o, o], s:s}", "anyOf", some, whole(2, PARE_RECOMPUTE_MAX, NULL), "description",
+                                  "Less memory for more time, the same result: so many segments of the network "
+                                  "compute their activations again for the backward pass; default: off."));
     json_object_set_new(properties, "data",
                         text("The set of `data` it trains on; default: the one called train, or the only one."));
     json_object_set_new(properties, "validate", text("The set that each epoch is measured on."));
@@ -308,7 +315,11 @@ static json_t *report_schema(void) {
     json_t *many = json_pack("{s:s, s:O}", "type", "array", "items", metric);
     json_t *latency = json_object(), *properties = json_object();
     json_object_set_new(latency, "batch", whole(1, 65536, "Samples at once; default: 1."));
-    json_object_set_new(latency, "threads", whole(0, 1024, "0 (default): all."));
+    json_t *numbers = json_pack("{s:s, s:i, s:i, s:b, s:o}", "type", "array", "minItems", 1, "maxItems",
+                                PARE_MOST_THREADS, "uniqueItems", 1, "items", whole(0, 1024, NULL));
+    json_object_set_new(latency, "threads",
+                        json_pack("{s:[o, o], s:s}", "anyOf", whole(0, 1024, NULL), numbers, "description",
+                                  "How many, 0 (default) being all; or a list, as [1, 0]: each is measured."));
     json_object_set_new(latency, "runs", whole(0, 1000000, "Of each model; 0 (default): a few seconds' worth."));
     json_object_set_new(properties, "on", text("The set of `data` that accuracy and the like are measured on."));
     json_object_set_new(properties, "latency", object(latency, NULL));

@@ -3,6 +3,7 @@
 #include "plugin/host_impl.h"
 
 #include "base/os.h"
+#include "base/reduce.h"
 #include "base/str.h"
 
 #include <stdlib.h>
@@ -98,6 +99,27 @@ pare_status pare_host_refuse_text(const pare_host *h, pare_status st, const char
     pare_host_refuse(h, st, &it);
     pare_sb_free(&b);
     return st;
+}
+
+size_t pare_host_errors(const pare_host_impl *s) { return s->env.diags ? pare_diags_errors(s->env.diags) : 0; }
+
+pare_status pare_host_said(pare_host_impl *s, size_t before, pare_status st) {
+    if (!st || pare_host_errors(s) == before) return st;
+    pthread_mutex_lock(&s->lock);
+    s->said_error = true;
+    pthread_mutex_unlock(&s->lock);
+    return st;
+}
+
+void pare_host_pass(const pare_host *h, pare_diags *said, size_t *passed) {
+    for (; *passed < pare_diags_count(said); (*passed)++) {
+        const pare_diag_item *it = pare_diags_get(said, *passed);
+        if (it->severity == PARE_ERROR)
+            pare_host_refuse(h, PARE_EINVAL, it);
+        else
+            PARE_REPORT(h, it->severity, .code = it->code, .message = it->message, .hint = it->hint, .param = it->param,
+                        .tensor = it->tensor, .node = it->node);
+    }
 }
 
 /* ---- checks that every interface needs ---- */
@@ -247,6 +269,7 @@ static const void *host_ext(const pare_host *h, const char *id) {
     for (size_t i = 0; id && i < sizeof table / sizeof *table; i++)
         if (strcmp(table[i].id, id) == 0) return table[i].api;
     const pare_host_env *env = pare_host_env_of(h);
+    if (id && env->runs && strcmp(id, PARE_RUN_V1) == 0) return &pare_host_run_v1;
     return id && env->ext ? env->ext(env->ctx, id) : NULL;
 }
 
@@ -295,6 +318,8 @@ void pare_host_free(pare_host *host) {
     if (!host) return;
     pare_host_impl *s = pare_host_of(host);
     clear_call(s);
+    pare_host_runs_end(s);
+    pare_vec_free(&s->runners);
     pare_vec_free(&s->scratch);
     pare_vec_free(&s->borrows);
     pare_vec_free(&s->marks);
@@ -371,6 +396,7 @@ pare_status pare_host_end(pare_host *host, pare_status st) {
     void *kept = s->kept;
     s->kept = NULL;
     if (kept) s->kept_end(host, kept, st);
+    pare_host_runs_end(s);
     pthread_mutex_lock(&s->lock);
     st = judge(s, st);
     s->shown = pare_diags_count(s->held);

@@ -26,13 +26,17 @@ typedef struct pare_host_env {
     pare_span (*locate)(void *ctx, const char *param);
     /* How far the step is, in [0, 1]; what may be NULL. May be NULL. [any] */
     void (*progress)(void *ctx, double done, const char *what);
-    void *ctx;     /* for both */
+    void *ctx;     /* for these, ext and file */
     uint64_t seed; /* the step's (pare_seed_derive) */
     json_t
         *notes; /* an object that gets "notes" {}, "layers" [] and "curves" {}, or NULL; emptied when the step fails */
     /* Interfaces of layers above this one, by id ("pare.fit/1"), and what their functions work with. May be NULL. */
     const void *(*ext)(void *ctx, const char *id);
     void *services;
+    /* What pare.run/1 works with (runner.h); NULL: there is no such interface. */
+    const struct pare_run_services *runs;
+    /* Keeps a copy of a file that belongs beside the step's model; reported. NULL: nobody wants them. */
+    pare_status (*file)(void *ctx, const char *name, const void *bytes, uint64_t n);
 } pare_host_env;
 
 /* Which function of a component is running. */

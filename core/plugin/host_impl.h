@@ -8,6 +8,7 @@
 
 #include "plugin/host.h"
 
+#include <pare/run.h>
 #include <pthread.h>
 
 typedef struct pare_borrow {
@@ -42,6 +43,8 @@ typedef struct pare_host_impl {
      * function returned; the model may still be touched. */
     void *kept;
     void (*kept_end)(const pare_host *, void *kept, pare_status st);
+    PARE_VEC(struct pare_runner *) runners; /* open ones */
+    struct pare_int8 *int8;                 /* NULL: nobody asked yet */
 } pare_host_impl;
 
 static inline pare_host_impl *pare_host_of(const pare_host *h) { return (pare_host_impl *)h->impl; }
@@ -59,6 +62,12 @@ pare_status pare_host_refuse(const pare_host *h, pare_status st, const pare_diag
 pare_status pare_host_refuse_text(const pare_host *h, pare_status st, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Errors that were reported past the host since there were `before` of them count as the component's. Returns st. */
+size_t pare_host_errors(const pare_host_impl *s);
+pare_status pare_host_said(pare_host_impl *s, size_t before, pare_status st);
+/* Hands on what the host's own parts said, from *passed on: errors are held back, all else is reported. */
+void pare_host_pass(const pare_host *h, pare_diags *said, size_t *passed);
+
 /* ---- structs that begin with their size, the plugin's and ours ----
  *
  * A plugin may be older than the host (its struct ends earlier) or newer (its struct goes on). The smallest one is that
@@ -72,7 +81,10 @@ enum {
     PARE_LEAST_CONSTANT = PARE_END(pare_constant, perm),
     PARE_LEAST_COST = PARE_END(pare_cost, bytes),
     PARE_LEAST_LAYER = PARE_END(pare_layer, reserved),
-    PARE_LEAST_LAYER_NOTE = PARE_END(pare_layer_note, values)
+    PARE_LEAST_LAYER_NOTE = PARE_END(pare_layer_note, values),
+    PARE_LEAST_RUNNER_REQUEST = PARE_END(pare_runner_request, reserved),
+    PARE_LEAST_RUNNER_BATCH = PARE_END(pare_runner_batch, total),
+    PARE_LEAST_RUNNER_SET = PARE_END(pare_runner_set, reserved)
 };
 
 /* The size that a plugin's struct says it has. 0 and misuse: it is NULL, its size is below `min`, or no size at all.
@@ -114,6 +126,10 @@ extern const pare_graph_api pare_host_graph_v1;
 extern const pare_layers_api pare_host_layers_v1;
 extern const pare_pass_api pare_host_pass_v1;
 extern const pare_note_api pare_host_note_v1;
+extern const pare_run_api pare_host_run_v1;
+
+/* What pare.run/1 has left open ends (host_run.c). */
+void pare_host_runs_end(pare_host_impl *s);
 
 /* The editing half of pare.graph/1 (host_edit.c), put into the table by host_graph.c. */
 pare_status pare_host_node_add(const pare_host *h, pare_model *m, uint32_t graph, uint32_t before, const char *op_type,

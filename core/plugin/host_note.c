@@ -72,12 +72,39 @@ static void note_curve(const pare_host *h, const char *name, double x, double y)
     json_array_append_new(points, point);
 }
 
+/* A name that makes no trouble in any folder, and is no model's. */
+static bool file_name_ok(const char *name) {
+    static const char *const ours[] = {"model.onnx", "model.onnx.data", "model.onnx.gz", "checkpoint.safetensors"};
+    if (*name == '.' || strlen(name) > 200) return false;
+    for (const char *c = name; *c; c++)
+        if (*c == '/' || *c == '\\' || (unsigned char)*c < 0x20 || *c == 0x7f) return false;
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (strcmp(name, ours[i]) == 0) return false;
+    return true;
+}
+
+static pare_status note_file(const pare_host *h, const char *name, const void *bytes, uint64_t n) {
+    static const char fn[] = "pare.note/1 file";
+    const pare_host_env *env = pare_host_env_of(h);
+    if (!pare_host_text_ok(h, fn, "name", name)) return PARE_EINVAL;
+    if (!file_name_ok(name)) return pare_host_misuse(h, fn, "\"%s\" is no plain name, or one of the host's own", name);
+    if (!bytes && n) return pare_host_misuse(h, fn, "bytes is NULL");
+    if (pare_host_of(h)->phase == PARE_PHASE_NONE)
+        return pare_host_misuse(h, fn, "called while no function of the technique runs");
+    if (!env->file) return PARE_OK;
+    pare_status st = env->file(env->ctx, name, bytes, n);
+    return st == PARE_ENOMEM ? pare_host_refuse_text(h, st, "memory.file", "no memory for %llu bytes of %s",
+                                                     (unsigned long long)n, name)
+                             : st;
+}
+
 const pare_note_api pare_host_note_v1 = {
     .size = sizeof(pare_note_api),
     .number = note_number,
     .text = note_text,
     .layer = note_layer,
     .curve = note_curve,
+    .file = note_file,
 };
 
 /* ---- passes ---- */

@@ -68,13 +68,15 @@ static void add_scalar(const pare_param *p, pare_sb *out) {
         break;
     case PARE_PARAM_PATTERN: pare_sb_add(out, "a name pattern (\"layer1.*\", \"re:^fc\", \"Conv#3\")"); break;
     case PARE_PARAM_MODEL: pare_sb_add(out, "a model (an earlier step's id, a model's name or a file)"); break;
+    case PARE_PARAM_DATA: pare_sb_add(out, "a set of samples (a name from `data`, or random)"); break;
+    case PARE_PARAM_FILE: pare_sb_add(out, "a file"); break;
     default: break;
     }
 }
 
 void pare_param_allowed(const pare_param *p, pare_sb *out) {
     if (p->type == PARE_PARAM_TABLE) {
-        pare_sb_add(out, "a list of records with ");
+        pare_sb_add(out, "a record or a list of records with ");
         pare_param_table t = pare_param_columns(p);
         for (uint32_t i = 0; i < t.n; i++)
             pare_sb_printf(out, "%s%s", i == 0 ? "" : i + 1 == t.n ? " and " : ", ", pare_param_at(t, i)->name);
@@ -166,6 +168,9 @@ static char *check_default(const pare_param *p) {
     if (!p->dflt) return NULL;
     if (p->flags & PARE_PARAM_OPTIONAL) return wrong("%s: optional and with a default at once", p->name);
     if (!text_ok(p->dflt)) return wrong("%s: the default is empty or not UTF-8", p->name);
+    if (p->type == PARE_PARAM_FILE) return wrong("%s: a file has no default: no pipeline need have it", p->name);
+    if (p->type == PARE_PARAM_DATA && strcmp(p->dflt, "random") != 0)
+        return wrong("%s: the default of a set can only be \"random\": no pipeline need have another", p->name);
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
     pare_arena arena = {0};
     pare_params *parsed = NULL;
@@ -296,8 +301,10 @@ static json_t *scalar_schema(const pare_param *p) {
 static json_t *row_schema(const pare_param *p) {
     json_t *s;
     if (p->type == PARE_PARAM_TABLE) {
-        s = json_pack("{s:s, s:o}", "type", "array", "items", pare_params_schema(pare_param_columns(p)));
-        if (p->flags & PARE_PARAM_NONEMPTY) json_object_set_new(s, "minItems", json_integer(1));
+        json_t *row = pare_params_schema(pare_param_columns(p));
+        json_t *many = json_pack("{s:s, s:O}", "type", "array", "items", row);
+        if (p->flags & PARE_PARAM_NONEMPTY) json_object_set_new(many, "minItems", json_integer(1));
+        s = json_pack("{s:[o, o]}", "anyOf", many, row);
     } else if (p->flags & PARE_PARAM_LIST) {
         json_t *many = json_pack("{s:s, s:o}", "type", "array", "items", scalar_schema(p));
         if (p->flags & PARE_PARAM_NONEMPTY) json_object_set_new(many, "minItems", json_integer(1));

@@ -46,6 +46,8 @@ typedef struct pare_params_ctx {
     /* For MODEL parameters: the reference as the host shall see it (a file's path made relative to the pipeline's
      * folder), or NULL after having said what is wrong. The callback itself may be NULL: texts pass as they are. */
     const char *(*model)(void *user, const char *ref, pare_span at, const char *param);
+    const char *(*set)(void *user, const char *ref, pare_span at, const char *param);  /* the same of DATA */
+    const char *(*file)(void *user, const char *ref, pare_span at, const char *param); /* of FILE: an absolute path */
     void *user;
 } pare_params_ctx;
 
@@ -58,8 +60,13 @@ pare_status pare_params_parse(const pare_yaml_node *with, pare_param_table t, co
  * it when it was not written; p->at when nothing of it was. p and name may be NULL. */
 pare_span pare_params_locate(const pare_params *p, const char *name);
 
-/* The arguments as JSON: canonical, defaults filled in, absent ones left out. A new reference. */
+/* The arguments as JSON: canonical, defaults filled in, absent ones left out; files as they were written. A new
+ * reference. */
 json_t *pare_params_json(const pare_params *p);
+
+/* Calls `each` for every file that parameters of type FILE name, in order: where ("with.ranges", "with.layers[1].file"),
+ * and the path as written. */
+void pare_params_files(const pare_params *p, void (*each)(void *ctx, const char *param, const char *written), void *ctx);
 
 /* JSON Schema (2020-12) of the map `with:`. Typed scalars also take a string that holds ${…}. A new reference. */
 json_t *pare_params_schema(pare_param_table t);

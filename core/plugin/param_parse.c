@@ -76,7 +76,8 @@ static const char *type_hint(const pare_param *p, const pare_yaml_node *n) {
         if (!n->plain && (plain.kind == PARE_YAML_INT || plain.kind == PARE_YAML_FLOAT))
             return "write the number without quotes";
     }
-    if ((p->type == PARE_PARAM_STRING || p->type == PARE_PARAM_PATTERN || p->type == PARE_PARAM_MODEL) && n->text &&
+    bool number = p->type == PARE_PARAM_FLOAT || p->type == PARE_PARAM_INT;
+    if (!number && p->type != PARE_PARAM_BOOL && p->type != PARE_PARAM_ENUM && p->type != PARE_PARAM_TABLE && n->text &&
         n->kind != PARE_YAML_NULL)
         return "put the text in quotes";
     return NULL;
@@ -122,10 +123,11 @@ static void fill_text(filler *f, const pare_param *p, const pare_yaml_node *n, c
         return;
     }
     out->u.s = pare_arena_strdup(f->ctx->arena, n->text);
-    if (p->type == PARE_PARAM_MODEL && f->ctx->model) {
-        out->u.s = f->ctx->model(f->ctx->user, out->u.s, n->at, path);
-        if (!out->u.s) f->errors++; /* said by the callback */
-    }
+    const char *(*resolve)(void *, const char *, pare_span, const char *) = p->type == PARE_PARAM_MODEL  ? f->ctx->model
+                                                                             : p->type == PARE_PARAM_DATA ? f->ctx->set
+                                                                             : p->type == PARE_PARAM_FILE ? f->ctx->file
+                                                                                                          : NULL;
+    if (resolve && !(out->u.s = resolve(f->ctx->user, out->u.s, n->at, path))) f->errors++; /* said by the callback */
 }
 
 static void fill_scalar(filler *f, const pare_param *p, const pare_yaml_node *n, const char *path, bool inside,
@@ -186,19 +188,20 @@ static void fill_map(filler *f, const pare_yaml_node *map, pare_param_table t, c
 
 static void fill_table(filler *f, const pare_param *p, const pare_yaml_node *n, const char *path, pare_arg *out) {
     pare_param_table t = pare_param_columns(p);
-    if (n->kind != PARE_YAML_LIST) {
-        wrong_value(f, p, n, path, false, "config.type",
-                    n->kind == PARE_YAML_MAP ? "put the record in a list: [{...}]" : type_hint(p, n));
+    bool lone = n->kind == PARE_YAML_MAP;
+    uint32_t count = lone ? 1 : n->n;
+    if (n->kind != PARE_YAML_LIST && !lone) {
+        wrong_value(f, p, n, path, false, "config.type", type_hint(p, n));
         return;
     }
-    if (!n->n && p->flags & PARE_PARAM_NONEMPTY) {
+    if (!count && p->flags & PARE_PARAM_NONEMPTY) {
         wrong_value(f, p, n, path, false, "config.range", "it must not be empty");
         return;
     }
-    pare_arg *rows = pare_arena_alloc(f->ctx->arena, ((size_t)n->n * t.n + 1) * sizeof *rows);
-    for (uint32_t i = 0; i < n->n; i++) {
-        const pare_yaml_node *row = n->items[i];
-        const char *where = pare_arena_printf(f->ctx->arena, "%s[%u]", path, i);
+    pare_arg *rows = pare_arena_alloc(f->ctx->arena, ((size_t)count * t.n + 1) * sizeof *rows);
+    for (uint32_t i = 0; i < count; i++) {
+        const pare_yaml_node *row = lone ? n : n->items[i];
+        const char *where = lone ? path : pare_arena_printf(f->ctx->arena, "%s[%u]", path, i);
         if (row->kind == PARE_YAML_MAP) {
             fill_map(f, row, t, where, row->at, rows + (size_t)i * t.n, NULL);
         } else {
@@ -211,7 +214,7 @@ static void fill_table(filler *f, const pare_param *p, const pare_yaml_node *n, 
         }
     }
     out->u.list = rows;
-    out->n = n->n;
+    out->n = count;
 }
 
 static void fill_value(filler *f, const pare_param *p, const pare_yaml_node *n, const char *path, pare_arg *out) {
@@ -324,6 +327,7 @@ pare_span pare_params_locate(const pare_params *p, const char *name) {
             unsigned long i = strtoul(s + 1, &end, 10);
             if (end == s + 1 || *end != ']') break;
             if (node->kind == PARE_YAML_LIST && i < node->n) next = node->items[i];
+            if (node->kind == PARE_YAML_MAP && !i) next = node; /* a lone record */
             s = end + 1;
         } else {
             s += *s == '.';
@@ -341,36 +345,97 @@ pare_span pare_params_locate(const pare_params *p, const char *name) {
 
 /* ---- JSON ---- */
 
-static json_t *scalar_json(const pare_param *p, const pare_arg *a) {
+/* n: where it was written, or NULL. */
+static json_t *scalar_json(const pare_param *p, const pare_arg *a, const pare_yaml_node *n) {
     switch (p->type) {
     case PARE_PARAM_BOOL: return json_boolean(a->u.i);
     case PARE_PARAM_INT: return json_integer(a->u.i);
     case PARE_PARAM_FLOAT: return json_real(a->u.f);
     case PARE_PARAM_ENUM: return pare_json_str(p->choices[a->u.i]);
+    case PARE_PARAM_FILE: return pare_json_str(n && n->text ? n->text : a->u.s);
     default: return pare_json_str(a->u.s);
     }
 }
 
-static json_t *map_json(pare_param_table t, const pare_arg *args) {
+/* The k-th element of a list or of what may stand for one. NULL: it was not written. */
+static const pare_yaml_node *element_node(const pare_yaml_node *n, uint64_t k) {
+    if (!n || n->kind != PARE_YAML_LIST) return k ? NULL : n;
+    return k < n->n ? n->items[k] : NULL;
+}
+
+/* Where row i's value was written: at the top in `nodes`, in a record below it. */
+static const pare_yaml_node *value_node(const pare_yaml_node *const *nodes, const pare_yaml_node *record,
+                                        const pare_param *p, uint32_t i) {
+    return nodes ? nodes[i] : record ? pare_yaml_get(record, p->name) : NULL;
+}
+
+static json_t *map_json(pare_param_table t, const pare_arg *args, const pare_yaml_node *const *nodes,
+                        const pare_yaml_node *record) {
     json_t *j = json_object();
     for (uint32_t i = 0; i < t.n; i++) {
         const pare_param *p = pare_param_at(t, i);
         const pare_arg *a = &args[i];
+        const pare_yaml_node *n = value_node(nodes, record, p, i);
         json_t *value;
         if (p->type == PARE_PARAM_TABLE || p->flags & PARE_PARAM_LIST) {
             if (!a->n && !a->u.list) continue; /* absent; an empty list has a (useless) pointer */
             value = json_array();
             pare_param_table columns = pare_param_columns(p);
             for (uint64_t k = 0; k < a->n; k++)
-                json_array_append_new(value, p->type == PARE_PARAM_TABLE ? map_json(columns, a->u.list + k * columns.n)
-                                                                         : scalar_json(p, a->u.list + k));
+                json_array_append_new(value, p->type == PARE_PARAM_TABLE
+                                                 ? map_json(columns, a->u.list + k * columns.n, NULL, element_node(n, k))
+                                                 : scalar_json(p, a->u.list + k, element_node(n, k)));
         } else {
             if (!a->n) continue;
-            value = scalar_json(p, a);
+            value = scalar_json(p, a, n);
         }
         json_object_set_new(j, p->name, value);
     }
     return j;
 }
 
-json_t *pare_params_json(const pare_params *p) { return map_json(p->table, p->args); }
+json_t *pare_params_json(const pare_params *p) { return map_json(p->table, p->args, p->node, NULL); }
+
+/* ---- files ---- */
+
+typedef struct file_walk {
+    void (*each)(void *ctx, const char *param, const char *written);
+    void *ctx;
+} file_walk;
+
+static void tell_file(const file_walk *w, const char *prefix, const char *name, const char *index,
+                      const pare_yaml_node *n) {
+    pare_sb b = {0};
+    pare_sb_printf(&b, "%s%s%s%s", prefix, *prefix ? "." : "", name, index);
+    if (n && n->text) w->each(w->ctx, pare_sb_str(&b), n->text);
+    pare_sb_free(&b);
+}
+
+static void walk_files(const file_walk *w, pare_param_table t, const pare_arg *args, const pare_yaml_node *const *nodes,
+                       const pare_yaml_node *record, const char *prefix) {
+    for (uint32_t i = 0; i < t.n; i++) {
+        const pare_param *p = pare_param_at(t, i);
+        const pare_arg *a = &args[i];
+        const pare_yaml_node *n = value_node(nodes, record, p, i);
+        bool list = p->flags & PARE_PARAM_LIST, table = p->type == PARE_PARAM_TABLE;
+        if (p->type == PARE_PARAM_FILE && !list && a->n) tell_file(w, prefix, p->name, "", n);
+        for (uint64_t k = 0; k < a->n && (table || (p->type == PARE_PARAM_FILE && list)); k++) {
+            char index[32];
+            snprintf(index, sizeof index, "[%llu]", (unsigned long long)k);
+            if (!table) {
+                tell_file(w, prefix, p->name, index, element_node(n, k));
+                continue;
+            }
+            pare_param_table columns = pare_param_columns(p);
+            pare_sb b = {0};
+            pare_sb_printf(&b, "%s%s%s%s", prefix, *prefix ? "." : "", p->name, index);
+            walk_files(w, columns, a->u.list + k * columns.n, NULL, element_node(n, k), pare_sb_str(&b));
+            pare_sb_free(&b);
+        }
+    }
+}
+
+void pare_params_files(const pare_params *p, void (*each)(void *ctx, const char *param, const char *written), void *ctx) {
+    const file_walk w = {each, ctx};
+    walk_files(&w, p->table, p->args, p->node, NULL, p->prefix);
+}

@@ -206,6 +206,10 @@ static const char *check_technique(const pare_technique *t, pare_arena *a) {
     if (what) return pare_arena_printf(a, "technique %s has no %s", t->id, what);
     if (t->flags & ~(uint32_t)(PARE_TECHNIQUE_TRAINS | PARE_TECHNIQUE_NEEDS_FIT))
         return pare_arena_printf(a, "technique %s sets flags 0x%x, which this host doesn't know", t->id, t->flags);
+    const char *loss = PARE_HAS(pare_technique, t, loss) ? t->loss : NULL;
+    if (loss && !(t->flags & PARE_TECHNIQUE_TRAINS && id_ok(loss, 2)))
+        return pare_arena_printf(
+            a, "technique %s names a loss \"%s\", which takes PARE_TECHNIQUE_TRAINS and a loss's id", t->id, loss);
     return check_params("technique", t->id, (pare_param_table){t->params, t->n_params, t->param_stride}, a);
 }
 
@@ -284,9 +288,10 @@ static const char *check_loss(const pare_loss *l, pare_arena *a) {
     const char *what = !l->version || !*l->version   ? "version"
                        : !l->summary || !*l->summary ? "summary"
                        : !l->create                  ? "create"
-                       : !l->build                   ? "build"
                                                      : NULL;
     if (what) return pare_arena_printf(a, "loss %s has no %s", l->id, what);
+    if (!l->build && !(PARE_HAS(pare_loss, l, evaluate) && l->evaluate))
+        return pare_arena_printf(a, "loss %s has neither build nor evaluate", l->id);
     uint32_t unknown = l->flags & ~(uint32_t)(PARE_LOSS_LABELS | PARE_LOSS_TEACHER);
     if (unknown) return pare_arena_printf(a, "loss %s sets flags 0x%x, which this host doesn't know", l->id, unknown);
     const char *why = check_params("loss", l->id, (pare_param_table){l->params, l->n_params, l->param_stride}, a);

@@ -3,9 +3,9 @@
  * Is not: one batch's runs (fit_step.c), what samples go through (augment.h). May use: fit_parts.h.
  */
 #include "train/checkpoint.h"
-#include "base/reduce.h"
 #include "train/fit_parts.h"
 
+#include "base/reduce.h"
 #include "model/edit.h"
 
 #include <math.h>
@@ -29,8 +29,23 @@ static pare_status count_steps(pare_fit *f) {
     return PARE_OK;
 }
 
+/* The losses that the host works out, for as long as the fit is open. */
+static pare_status open_evaluated(pare_fit *f) {
+    pare_status st = PARE_OK;
+    f->evaluated = pare_xcalloc(f->g.n_evaluated + 1, sizeof *f->evaluated);
+    for (size_t i = 0; i < f->g.n_evaluated && !st; i++)
+        st = pare_evaluated_open(&f->o.losses[f->g.evaluated[i].loss], &f->env.loss, &f->evaluated[i]);
+    return st;
+}
+
+static void close_evaluated(pare_fit *f) {
+    for (size_t i = 0; f->evaluated && i < f->g.n_evaluated; i++)
+        if (f->evaluated[i].c) pare_evaluated_close(&f->evaluated[i]);
+    free(f->evaluated);
+}
+
 static pare_status check_labels(pare_fit *f) {
-    bool wanted = f->g.labels || f->g.targets;
+    bool wanted = f->g.labels || f->g.targets || f->g.wants_labels;
     if (wanted && !pare_data_labelled(f->env.set))
         return pare_fail(f->d, PARE_EINVAL, "train.labels",
                          "use a loss that needs none, as distillation with alpha 1 from a teacher",
@@ -54,6 +69,38 @@ static pare_status check_teachers(pare_fit *f) {
     return PARE_OK;
 }
 
+/* Convolutions with biases and no BatchNormalization: what an exporter folded is gone, and stays gone. */
+static void say_folded(const pare_fit *f) {
+    const pare_graph *g = pare_model_graph(f->m, PARE_MAIN_GRAPH);
+    size_t biased = 0;
+    for (size_t i = 0; i < g->nodes.len; i++) {
+        const pare_node *n = pare_model_node(f->m, g->nodes.data[i]);
+        if (pare_node_is(n, "BatchNormalization")) return;
+        biased += pare_node_is(n, "Conv") && n->n_in > 2 && n->in[2];
+    }
+    if (biased && f->env.say)
+        f->env.say(f->env.ctx, "there is no BatchNormalization; where an exporter folded it into convolutions it stays "
+                               "folded, and these are trained as they are");
+}
+
+/* What `recompute` came to. */
+static void say_recompute(const pare_fit *f) {
+    const pare_recomputed *r = &f->g.recomputed;
+    char line[160];
+    if (!f->o.recompute) return;
+    snprintf(line, sizeof line, "recompute: %u segments, %u of their nodes are computed a second time", r->segments,
+             r->copies);
+    if (f->env.say) f->env.say(f->env.ctx, line);
+    if (r->segments < 2)
+        pare_say(
+            f->d, PARE_NOTE, "train.recompute",
+            "recompute changes nothing here: between no two layers one value alone goes on, or nothing would be won");
+    else if (f->o.recompute > 0 && r->segments < (uint32_t)f->o.recompute)
+        pare_say(f->d, PARE_NOTE, "train.recompute",
+                 "recompute: %d segments were asked for, and %u it is: more would save no memory", f->o.recompute,
+                 r->segments);
+}
+
 pare_status pare_fit_open(const pare_model *m, const pare_fit_opts *o, const pare_fit_env *env, uint32_t flags,
                           pare_diags *d, pare_fit **out) {
     pare_fit *f = pare_xcalloc(1, sizeof *f);
@@ -69,10 +116,13 @@ pare_status pare_fit_open(const pare_model *m, const pare_fit_opts *o, const par
     if (!st) st = pare_fit_build(f, flags & PARE_FIT_GRADIENTS || f->micro < o->batch || pare_reduce_shared());
     if (!st) st = check_labels(f);
     if (!st) st = check_teachers(f);
+    if (!st) st = open_evaluated(f);
     if (st) {
         pare_fit_close(f);
         return st;
     }
+    say_folded(f);
+    say_recompute(f);
     *out = f;
     return PARE_OK;
 }
@@ -82,6 +132,7 @@ void pare_fit_close(pare_fit *f) {
     pare_reader_close(f->reader);
     pare_fit_best_free(f);
     pare_session_close(f->session);
+    close_evaluated(f);
     pare_train_graph_free(&f->g);
     pare_model_free(f->m);
     free(f->in);
@@ -144,7 +195,7 @@ static void tell(pare_fit *f, double now) {
 
 static pare_status epoch_end(pare_fit *f) {
     uint32_t epoch = (uint32_t)((f->step - 1) / f->per_epoch);
-    pare_status st = pare_fit_finite(f);
+    pare_status st = pare_fit_finite(f, false);
     if (f->env.say) {
         char line[160];
         snprintf(line, sizeof line, "epoch %u: loss %.5f over %llu steps, lr %.4g", epoch + 1,

@@ -8,7 +8,7 @@ static pare_status open_session(pare_fit *f, pare_train_graph *g, pare_session *
     pare_session_opts opts = pare_compute_session(f->compute);
     opts.threads = f->env.threads;
     opts.programs = g->programs;
-    opts.n_programs = f->sums ? PARE_TRAIN_PROGRAMS : 1;
+    opts.n_programs = f->sums ? PARE_TRAIN_PROGRAMS : g->n_evaluated ? PARE_TRAIN_LOGITS + 1 : PARE_TRAIN_STEP + 1;
     opts.variables = g->variables;
     opts.n_variables = g->n_variables;
     opts.profile = f->env.profile;

@@ -1,5 +1,6 @@
 /* train/fit_home.c - weights out of the device and back: looking, masks, the best epoch, home. See fit_parts.h. */
 #include "train/fit_parts.h"
+#include "train/together.h"
 
 #include "model/edit.h"
 
@@ -106,20 +107,28 @@ static bool finite(const pare_array *a) {
     return true;
 }
 
-pare_status pare_fit_finite(pare_fit *f) {
+static pare_status finite_all(pare_fit *f, bool sums, uint64_t step) {
     for (size_t i = 0; i < f->g.n_weights; i++) {
+        const pare_train_weight *w = &f->g.weights[i];
         pare_array *a = NULL;
-        pare_status st = pare_session_variable_get(f->session, f->g.weights[i].name, f->d, &a);
+        pare_status st = pare_session_variable_get(f->session, sums ? w->sum : w->name, f->d, &a);
         if (st) return st;
         bool good = finite(a);
         pare_array_unref(a);
         if (!good)
             return pare_fail(f->d, PARE_EDIVERGED, "train.diverged", "lower `lr`, or set `clip_norm`",
-                             "training diverged by step %llu (learning rate %g): \"%s\" is the first tensor that holds "
+                             "training diverged by step %llu (learning rate %g): %s\"%s\" is the first %s that holds "
                              "NaN or Inf; the model is left as it was",
-                             (unsigned long long)f->step + 1, f->rate.lr, f->g.weights[i].name);
+                             (unsigned long long)step, f->rate.lr, sums ? "that of " : "", w->name,
+                             sums ? "gradient" : "tensor");
     }
     return PARE_OK;
+}
+
+pare_status pare_fit_finite(pare_fit *f, bool within) {
+    uint64_t step = f->step + within;
+    pare_status st = finite_all(f, false, step);
+    return st || !within || !f->sums ? st : finite_all(f, true, step);
 }
 
 /* ---- home ---- */
@@ -145,15 +154,33 @@ static const char *changed(const pare_fit *f, size_t i, const char **variable) {
     return name;
 }
 
-pare_status pare_fit_copy_home(pare_fit *f, pare_model *into) {
+/* The statistics as all processes of the run have them: [g.trained.n_statistics], the caller's. */
+static pare_status statistics(pare_fit *f, pare_array **a) {
+    size_t n = f->g.trained.n_statistics;
     pare_status st = PARE_OK;
-    for (size_t i = 0; i < n_changed(f) && !st; i++) {
+    for (size_t i = 0; i < n && !st; i++) {
+        pare_array_unref(a[i]);
+        a[i] = NULL;
+        st = pare_session_variable_get(f->session, f->g.trained.statistics[i], f->d, &a[i]);
+    }
+    return st ? st : pare_together_mean(PARE_REDUCED_STATISTIC, a, n, f->d);
+}
+
+pare_status pare_fit_copy_home(pare_fit *f, pare_model *into) {
+    size_t n = f->g.n_weights, n_statistics = f->g.trained.n_statistics;
+    pare_array **stats = pare_xcalloc(n_statistics + 1, sizeof *stats);
+    pare_status st = PARE_OK;
+    for (size_t i = 0; i < n && !st; i++) {
         const char *variable, *name = changed(f, i, &variable);
         pare_array *a = NULL;
         st = pare_session_variable_get(f->session, variable, f->d, &a);
         if (!st) st = write_tensor(f, into, name, a);
         pare_array_unref(a);
     }
+    if (!st) st = statistics(f, stats);
+    for (size_t i = 0; i < n_statistics && !st; i++) st = write_tensor(f, into, f->g.trained.statistics[i], stats[i]);
+    for (size_t i = 0; i < n_statistics; i++) pare_array_unref(stats[i]);
+    free(stats);
     return st;
 }
 
@@ -161,14 +188,14 @@ pare_status pare_fit_best_take(pare_fit *f) {
     size_t n = n_changed(f);
     pare_status st = PARE_OK;
     if (!f->best_weights) f->best_weights = pare_xcalloc(n + 1, sizeof *f->best_weights);
-    for (size_t i = 0; i < n && !st; i++) {
+    for (size_t i = 0; i < f->g.n_weights && !st; i++) {
         const char *variable;
         changed(f, i, &variable);
         pare_array_unref(f->best_weights[i]);
         f->best_weights[i] = NULL;
         st = pare_session_variable_get(f->session, variable, f->d, &f->best_weights[i]);
     }
-    return st;
+    return st ? st : statistics(f, f->best_weights + f->g.n_weights);
 }
 
 void pare_fit_best_free(pare_fit *f) {

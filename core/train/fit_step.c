@@ -4,6 +4,7 @@
  */
 #include "train/augment.h"
 #include "train/fit_parts.h"
+#include "train/together.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ static void put(pare_fit *f, const char *name, pare_array *a) {
     for (size_t i = 0; name && i < f->n_in; i++)
         if (strcmp(pare_session_input(f->session, i)->name, name) == 0) {
             pare_array_unref(f->in[i]);
-            f->in[i] = pare_array_ref(a);
+            f->in[i] = a ? pare_array_ref(a) : NULL;
         }
 }
 
@@ -112,7 +113,10 @@ static pare_status feed(pare_fit *f, pare_batch *b, fed *x) {
     *x = (fed){0};
     x->images = pare_array_ref(b->images);
     if (b->labels) x->labels = pare_array_ref(b->labels);
-    if (f->g.targets && !(x->targets = targets_of(f, b->labels, dtype_of(f, f->g.targets)))) return no_memory(f);
+    if (f->g.targets || (f->g.wants_targets && b->labels)) {
+        uint32_t dtype = dtype_of(f, f->g.targets ? f->g.targets : f->g.evaluated[0].seed);
+        if (!(x->targets = targets_of(f, b->labels, dtype))) return no_memory(f);
+    }
     pare_status st =
         pare_augment(&f->o.augment, f->env.preprocess, f->o.seed, f->step, b->samples, &x->images, x->targets, f->d);
     x->teachers = pare_xcalloc(f->env.n_teachers + 1, sizeof(pare_array *));
@@ -143,6 +147,38 @@ static pare_array *drawn_by(const pare_fit *f, uint64_t from) {
     return a;
 }
 
+/* What the host's losses say of the rows that are put: their seeds are put as well. *loss: their sum. */
+static pare_status evaluate(pare_fit *f, const fed *x, uint64_t from, uint64_t n, double *loss) {
+    size_t n_own = f->g.n_teachers + 3;
+    pare_array **own = pare_xcalloc(n_own, sizeof *own), **teachers = own + 3;
+    for (size_t i = 0; i < f->g.n_evaluated; i++) put(f, f->g.evaluated[i].seed, NULL); /* those of other rows */
+    pare_status st = pare_session_run_program(f->session, PARE_TRAIN_LOGITS, f->in, f->d, &own[0]);
+    *loss = 0;
+    if (!st && x->labels && !(own[1] = rows_of(x->labels, from, n))) st = no_memory(f);
+    if (!st && x->targets && !(own[2] = rows_of(x->targets, from, n))) st = no_memory(f);
+    for (size_t i = 0; i < f->g.n_teachers && !st; i++)
+        if (!(teachers[i] = rows_of(x->teachers[i], from, n))) st = no_memory(f);
+    for (size_t i = 0; i < f->g.n_evaluated && !st; i++) {
+        const pare_train_evaluated *at = &f->g.evaluated[i];
+        const pare_fit_loss *l = &f->o.losses[at->loss];
+        const pare_evaluated_rows rows = {.logits = own[0],
+                                          .labels = own[1],
+                                          .targets = own[2],
+                                          .teachers = teachers + at->first_teacher,
+                                          .n_teachers = l->n_teachers,
+                                          .epoch = (double)f->step / (double)f->per_epoch};
+        pare_array *seed = NULL;
+        double value = 0;
+        st = pare_evaluated_run(&f->evaluated[i], &rows, f->d, &value, &seed);
+        put(f, at->seed, seed);
+        *loss += l->weight * value;
+        pare_array_unref(seed);
+    }
+    for (size_t i = 0; i < n_own; i++) pare_array_unref(own[i]);
+    free(own);
+    return st;
+}
+
 static pare_status part(pare_fit *f, const fed *x, uint64_t from, uint64_t n, uint64_t all, bool whole,
                         pare_train_program program, double *loss) {
     pare_array *a[5] = {rows_of(x->images, from, n), NULL};
@@ -162,7 +198,29 @@ static pare_status part(pare_fit *f, const fed *x, uint64_t from, uint64_t n, ui
         if (!t) st = no_memory(f);
         pare_array_unref(t);
     }
-    return st ? st : run(f, program, loss);
+    double outside = 0;
+    if (!st && f->g.n_evaluated) st = evaluate(f, x, from, n, &outside);
+    if (!st) st = run(f, program, loss);
+    if (!st) *loss = (f->g.built ? *loss : 0) + outside;
+    return st;
+}
+
+/* Gradients and the loss become those of all processes of the run: base/reduce.h. */
+static pare_status together(pare_fit *f, double *loss) {
+    pare_array **sums = pare_xcalloc(f->g.n_weights + 1, sizeof *sums);
+    pare_status st = PARE_OK;
+    size_t n = f->g.n_weights;
+    for (size_t i = 0; i < n && !st; i++)
+        st = pare_session_variable_get(f->session, f->g.weights[i].sum, f->d, &sums[i]);
+    if (!st) st = pare_together_mean(PARE_REDUCED_GRADIENT, sums, n, f->d);
+    for (size_t i = 0; i < n && !st; i++)
+        st = pare_session_variable_set(f->session, f->g.weights[i].sum, sums[i], f->d);
+    for (size_t i = 0; i < n; i++) pare_array_unref(sums[i]);
+    free(sums);
+    if (!st && (st = pare_reduce(PARE_REDUCED_METRIC, PARE_REDUCE_SUM, PARE_DOUBLE, loss, 1)))
+        return pare_fail(f->d, st, "train.reduce", NULL, "the processes of the run can't bring their losses together");
+    *loss /= pare_reduce_processes();
+    return st;
 }
 
 static pare_status runs(pare_fit *f, const fed *x) {
@@ -176,7 +234,7 @@ static pare_status runs(pare_fit *f, const fed *x) {
         if (!st && !epoch) st = no_memory(f);
         pare_array_unref(epoch);
     }
-    bool look = f->sums && (f->still || pare_fit_hook_due(f, PARE_FIT_BEFORE_UPDATE));
+    bool look = f->sums && (f->still || pare_reduce_shared() || pare_fit_hook_due(f, PARE_FIT_BEFORE_UPDATE));
     if (!st && f->micro >= all && !look) {
         st = part(f, x, 0, all, all, true, PARE_TRAIN_STEP, &f->loss);
     } else if (!st) {
@@ -186,6 +244,7 @@ static pare_status runs(pare_fit *f, const fed *x) {
             st = part(f, x, from, n, all, false, from ? PARE_TRAIN_ADD : PARE_TRAIN_FIRST, &loss);
             sum += loss * (double)n / (double)all;
         }
+        if (!st && pare_reduce_shared()) st = together(f, &sum);
         f->loss = sum;
         f->in_gradient = !st;
         if (!st && isfinite(sum)) st = pare_fit_hooks_call(f, PARE_FIT_BEFORE_UPDATE);
@@ -243,7 +302,7 @@ pare_status pare_fit_step(pare_fit *f, pare_batch *b) {
     if (st) return st;
     if (isfinite(f->loss)) return PARE_OK;
     f->epoch_loss = 0;
-    st = pare_fit_finite(f);
+    st = pare_fit_finite(f, true);
     if (st) return st;
     return pare_fail(f->d, PARE_EDIVERGED, "train.diverged", "lower `lr`, or set `clip_norm`",
                      "training diverged: the loss is %g at step %llu (learning rate %g); the model is left as it was",

@@ -1,5 +1,5 @@
-/* train/graph.c - see graph.h: inputs, losses, gradients, updates, programs, in this order. */
-#include "train/graph.h"
+/* train/graph.c - see graph.h: inputs, gradients, updates, programs, in this order. Is not: losses (graph_loss.c). */
+#include "train/graph_parts.h"
 
 #include "model/array.h"
 #include "model/edit.h"
@@ -10,15 +10,6 @@
 #include <pare/grad_ops.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct builder {
-    pare_train_graph *g;
-    pare_model *m;
-    const pare_fit_opts *o;
-    pare_diags *d;
-    pare_status st;
-    PARE_VEC(const char *) variables;
-} builder;
 
 uint32_t pare_train_logits(const pare_model *m) {
     const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);
@@ -31,18 +22,18 @@ uint32_t pare_train_logits(const pare_model *m) {
 /* ---- pieces of a graph; 0 after a failure ---- */
 
 /* In the graph's own arena: the model may go before it. */
-static const char *name_of(const builder *b, uint32_t value) {
+const char *pare_train_name(const pare_train_builder *b, uint32_t value) {
     return pare_arena_strdup(&b->g->arena, pare_model_value(b->m, value)->name);
 }
 
-static const char *const *names_of(const builder *b, const char *const *names, size_t n) {
+static const char *const *names_of(const pare_train_builder *b, const char *const *names, size_t n) {
     const char **copy = pare_arena_alloc(&b->g->arena, (n + 1) * sizeof *copy);
     for (size_t i = 0; i < n; i++) copy[i] = pare_arena_strdup(&b->g->arena, names[i]);
     return copy;
 }
 
-static uint32_t node(builder *b, const char *domain, const char *op, const uint32_t *in, size_t n,
-                     const char *const *outs, size_t n_out) {
+uint32_t pare_train_node(pare_train_builder *b, const char *domain, const char *op, const uint32_t *in, size_t n,
+                         const char *const *outs, size_t n_out) {
     if (b->st) return 0;
     const char *names[4];
     for (size_t i = 0; i < n_out; i++) names[i] = pare_name_fresh(b->m, PARE_MAIN_GRAPH, outs[i]);
@@ -50,13 +41,14 @@ static uint32_t node(builder *b, const char *domain, const char *op, const uint3
     return pare_model_node(b->m, id)->out[0];
 }
 
-static uint32_t node1(builder *b, const char *domain, const char *op, const uint32_t *in, size_t n, const char *out) {
-    return node(b, domain, op, in, n, &out, 1);
+uint32_t pare_train_node1(pare_train_builder *b, const char *domain, const char *op, const uint32_t *in, size_t n,
+                          const char *out) {
+    return pare_train_node(b, domain, op, in, n, &out, 1);
 }
 
-static uint32_t node_of(builder *b, uint32_t first) { return pare_model_value(b->m, first)->producer; }
+uint32_t pare_train_node_of(pare_train_builder *b, uint32_t first) { return pare_model_value(b->m, first)->producer; }
 
-static uint32_t input(builder *b, const char *name, uint32_t dtype, int32_t ndim, const pare_dim *dims) {
+uint32_t pare_train_input(pare_train_builder *b, const char *name, uint32_t dtype, int32_t ndim, const pare_dim *dims) {
     uint32_t v = pare_value_add(b->m, PARE_MAIN_GRAPH, pare_name_fresh(b->m, PARE_MAIN_GRAPH, name));
     pare_value_type_set(b->m, v, dtype, ndim, dims);
     pare_graph_input_add(b->m, PARE_MAIN_GRAPH, v);
@@ -64,7 +56,8 @@ static uint32_t input(builder *b, const char *name, uint32_t dtype, int32_t ndim
 }
 
 /* An initializer of zeros, or of ones in every bit. */
-static uint32_t zeros(builder *b, const char *want, uint32_t dtype, size_t ndim, const int64_t *dims, int fill) {
+static uint32_t zeros(pare_train_builder *b, const char *want, uint32_t dtype, size_t ndim, const int64_t *dims,
+                      int fill) {
     if (b->st) return 0;
     const char *name = pare_name_fresh(b->m, PARE_MAIN_GRAPH, want);
     uint32_t t = pare_tensor_add(b->m, PARE_MAIN_GRAPH, name, dtype, ndim, dims);
@@ -79,21 +72,19 @@ static uint32_t zeros(builder *b, const char *want, uint32_t dtype, size_t ndim,
 }
 
 /* A variable beside a weight, of its dims: "velocity:fc.weight". */
-static const char *beside(builder *b, const char *what, const pare_tensor *w) {
+static const char *beside(pare_train_builder *b, const char *what, const pare_tensor *w) {
     uint32_t v = zeros(b, pare_arena_printf(&b->m->arena, "%s:%s", what, w->name), w->dtype, w->ndim, w->dims, 0);
     if (!v) return NULL;
-    const char *name = name_of(b, v);
+    const char *name = pare_train_name(b, v);
     pare_vec_push(&b->variables, name);
     return name;
 }
 
-static uint32_t find(const builder *b, const char *name) {
+uint32_t pare_train_find(const pare_train_builder *b, const char *name) {
     return name ? pare_graph_find(b->m, PARE_MAIN_GRAPH, name) : 0;
 }
 
-/* ---- losses ---- */
-
-static uint32_t number(builder *b, uint32_t dtype, double v) {
+uint32_t pare_train_number(pare_train_builder *b, uint32_t dtype, double v) {
     uint32_t value = zeros(b, "train:number", dtype, 0, NULL, 0);
     void *data = NULL;
     if (!value) return 0;
@@ -104,114 +95,6 @@ static uint32_t number(builder *b, uint32_t dtype, double v) {
     else
         memcpy(data, &(float){(float)v}, sizeof(float));
     return value;
-}
-
-/* Class numbers, or shares of classes where labels are smoothed or mixed. */
-static uint32_t cross_entropy(builder *b, const pare_loss_io *io) {
-    if (io->targets)
-        return node1(b, PARE_GRAD_DOMAIN, "SoftCrossEntropy", (uint32_t[]){io->logits, io->targets}, 2, "train:loss");
-    uint32_t loss = node1(b, "", "SoftmaxCrossEntropyLoss", (uint32_t[]){io->logits, io->labels}, 2, "train:loss");
-    if (loss) pare_attr_set_string(b->m, node_of(b, loss), "reduction", "mean", 4);
-    return loss;
-}
-
-static uint32_t mse(builder *b, const pare_loss_io *io) {
-    uint32_t diff = node1(b, "", "Sub", (uint32_t[]){io->logits, io->targets}, 2, "train:difference");
-    uint32_t square = node1(b, "", "Mul", (uint32_t[]){diff, diff}, 2, "train:square");
-    uint32_t loss = node1(b, "", "ReduceMean", (uint32_t[]){square}, 1, "train:loss");
-    if (loss) pare_attr_set_int(b->m, node_of(b, loss), "keepdims", 0);
-    return loss;
-}
-
-static uint32_t component(builder *b, const pare_fit_loss *l, const pare_loss_io *io, const pare_train_loss_env *env) {
-    const pare_loss *c = l->component;
-    if (c->flags & PARE_LOSS_TEACHER && !io->n_teachers) {
-        b->st = pare_fail(b->d, PARE_EINVAL, "train.no-teacher", "name an earlier step, a model or an ONNX file",
-                          "the loss %s has no teacher to learn from", c->id);
-        return 0;
-    }
-    pare_host_env e = env->host;
-    e.technique = c->id;
-    pare_host *host = pare_host_new(&e);
-    void *self = NULL;
-    uint32_t loss = 0;
-    pare_host_begin(host, PARE_PHASE_CREATE, NULL);
-    pare_status made = c->create(host, l->args, &self);
-    b->st = pare_host_end(host, made);
-    if (!b->st) {
-        pare_host_begin(host, PARE_PHASE_APPLY, b->m);
-        b->st = pare_host_end(host, c->build(self, host, b->m, io, &loss));
-    }
-    if (!made && PARE_HAS(pare_loss, c, destroy)) { /* it was created, whatever was said of it */
-        pare_host_begin(host, PARE_PHASE_DESTROY, NULL);
-        c->destroy(self);
-        pare_status last = pare_host_end(host, PARE_OK);
-        if (!b->st) b->st = last;
-    }
-    pare_host_free(host);
-    if (b->st) return 0;
-    b->st = pare_model_infer(b->m, b->d);
-    const pare_value *v = pare_model_value(b->m, loss);
-    const pare_node *last = v ? pare_model_node(b->m, v->producer) : NULL;
-    if (!b->st && last && v->ndim < 0)
-        b->st = pare_fail(b->d, PARE_EUNSUPPORTED, "train.loss", "this is a bug in the plugin: tell its author",
-                          "the loss %s ends in a %s, whose result is not known", c->id, last->op_type);
-    if (!b->st && (!v || v->ndim != 0))
-        b->st = pare_fail(b->d, PARE_EINTERNAL, "train.loss", "this is a bug in the plugin: tell its author",
-                          "the loss %s is no scalar of the graph", c->id);
-    return b->st ? 0 : loss;
-}
-
-/* The name of an input that a loss takes; one that none takes goes. */
-static const char *taken(builder *b, uint32_t value) {
-    if (!value || b->st) return NULL;
-    if (pare_model_value(b->m, value)->uses.len) return name_of(b, value);
-    pare_value_del(b->m, value);
-    return NULL;
-}
-
-static bool takes_targets(const pare_fit_opts *o) {
-    bool mse_asked = false;
-    for (size_t i = 0; i < o->n_losses; i++) mse_asked = mse_asked || strcmp(o->losses[i].use, "mse") == 0;
-    return mse_asked || o->label_smoothing > 0 || o->augment.mixup > 0;
-}
-
-static uint32_t all_losses(builder *b, const pare_train_loss_env *env) {
-    static pare_fit_loss plain = {.use = "cross_entropy", .weight = 1};
-    const pare_fit_opts *o = b->o;
-    const pare_fit_loss *list = o->n_losses ? o->losses : &plain;
-    size_t n = o->n_losses ? o->n_losses : 1, n_teachers = 0;
-    uint32_t logits = find(b, b->g->logits), dtype = pare_model_value(b->m, logits)->dtype, sum = 0;
-    const pare_value *lv = pare_model_value(b->m, logits);
-    pare_dim rows = lv->dims[0], both[2] = {lv->dims[0], lv->dims[1]};
-    for (size_t i = 0; i < n; i++) n_teachers += list[i].n_teachers;
-    pare_loss_io io = {.size = sizeof io, .logits = logits, .classes = (uint64_t)b->g->classes};
-    if (takes_targets(o)) io.targets = input(b, "train:targets", dtype, 2, both);
-    if (!o->augment.mixup && !takes_targets(o)) io.labels = input(b, "train:labels", PARE_INT64, 1, &rows);
-    io.epoch = input(b, "train:epoch", dtype, 0, NULL);
-    uint32_t *teachers = pare_arena_alloc(&b->g->arena, (n_teachers + 1) * sizeof *teachers);
-    const char **names = pare_arena_alloc(&b->g->arena, (n_teachers + 1) * sizeof *names);
-    for (size_t i = 0; i < n_teachers; i++) {
-        teachers[i] = input(b, pare_arena_printf(&b->m->arena, "train:teacher%zu", i), dtype, 2, both);
-        names[i] = name_of(b, teachers[i]);
-    }
-    b->g->teachers = names;
-    b->g->n_teachers = n_teachers;
-    for (size_t i = 0; i < n && !b->st; i++) {
-        io.teachers = teachers;
-        io.n_teachers = list[i].n_teachers;
-        teachers += list[i].n_teachers;
-        uint32_t loss = list[i].component                 ? component(b, &list[i], &io, env)
-                        : strcmp(list[i].use, "mse") == 0 ? mse(b, &io)
-                                                          : cross_entropy(b, &io);
-        if (loss && list[i].weight != 1)
-            loss = node1(b, "", "Mul", (uint32_t[]){loss, number(b, dtype, list[i].weight)}, 2, "train:weighted");
-        sum = sum && loss ? node1(b, "", "Add", (uint32_t[]){sum, loss}, 2, "train:sum") : loss;
-    }
-    b->g->epoch = taken(b, io.epoch);
-    b->g->labels = taken(b, io.labels);
-    b->g->targets = taken(b, io.targets);
-    return b->st ? 0 : sum;
 }
 
 /* ---- updates ---- */
@@ -229,28 +112,28 @@ static bool matches(pare_model *m, const char *pattern, const pare_tensor *t) {
     return hit;
 }
 
-static double factor(builder *b, const pare_tensor *t, bool decay) {
+static double factor(pare_train_builder *b, const pare_tensor *t, bool decay) {
     for (size_t i = 0; i < b->o->n_groups; i++)
         if (matches(b->m, b->o->groups[i].match, t)) return decay ? b->o->groups[i].decay : b->o->groups[i].lr;
     return 1;
 }
 
 /* Adds the update of one weight by gradient g; its new contents go to `effects`. */
-static void update(builder *b, const pare_train_weight *w, uint32_t g, uint32_t norm, pare_program *p) {
+static void update(pare_train_builder *b, const pare_train_weight *w, uint32_t g, uint32_t norm, pare_program *p) {
     bool adam = b->o->optimizer != PARE_SGD;
-    const pare_tensor *t = pare_model_tensor(b->m, pare_model_value(b->m, find(b, w->name))->tensor);
-    uint32_t in[7] = {find(b, w->name), g, find(b, w->velocity)}, n = 3;
-    if (adam) in[n++] = find(b, w->second);
-    in[n++] = find(b, b->g->hyper);
+    const pare_tensor *t = pare_model_tensor(b->m, pare_model_value(b->m, pare_train_find(b, w->name))->tensor);
+    uint32_t in[7] = {pare_train_find(b, w->name), g, pare_train_find(b, w->velocity)}, n = 3;
+    if (adam) in[n++] = pare_train_find(b, w->second);
+    in[n++] = pare_train_find(b, b->g->hyper);
     in[n++] = norm;
-    in[n++] = find(b, w->mask);
+    in[n++] = pare_train_find(b, w->mask);
     const char *outs[3] = {"train:moved", w->velocity ? "train:first" : "", "train:second"};
-    uint32_t first = node(b, PARE_GRAD_DOMAIN, adam ? "AdamUpdate" : "SgdUpdate", in, n, outs,
-                          adam          ? 3
-                          : w->velocity ? 2
-                                        : 1);
+    uint32_t first = pare_train_node(b, PARE_GRAD_DOMAIN, adam ? "AdamUpdate" : "SgdUpdate", in, n, outs,
+                                     adam          ? 3
+                                     : w->velocity ? 2
+                                                   : 1);
     if (!first) return;
-    uint32_t id = node_of(b, first);
+    uint32_t id = pare_train_node_of(b, first);
     bool exempt = t->ndim <= 1 && !b->o->decay_all;
     if (b->o->nesterov && !adam) pare_attr_set_int(b->m, id, "nesterov", 1);
     if (b->o->optimizer == PARE_ADAMW) pare_attr_set_int(b->m, id, "decoupled", 1);
@@ -259,21 +142,21 @@ static void update(builder *b, const pare_train_weight *w, uint32_t g, uint32_t 
     const pare_node *made = pare_model_node(b->m, id);
     const char **effects = (const char **)(uintptr_t)p->effects;
     for (uint32_t i = 0; i < made->n_out; i++)
-        if (made->out[i]) effects[p->n_effects++] = name_of(b, made->out[i]);
+        if (made->out[i]) effects[p->n_effects++] = pare_train_name(b, made->out[i]);
     if (w->ema) {
-        uint32_t decay = number(b, t->dtype, b->o->ema);
-        uint32_t ema =
-            node1(b, PARE_GRAD_DOMAIN, "EmaUpdate", (uint32_t[]){find(b, w->ema), made->out[0], decay}, 3, "train:ema");
-        if (ema) effects[p->n_effects++] = name_of(b, ema);
+        uint32_t decay = pare_train_number(b, t->dtype, b->o->ema);
+        uint32_t ema = pare_train_node1(b, PARE_GRAD_DOMAIN, "EmaUpdate",
+                                        (uint32_t[]){pare_train_find(b, w->ema), made->out[0], decay}, 3, "train:ema");
+        if (ema) effects[p->n_effects++] = pare_train_name(b, ema);
     }
 }
 
-static uint32_t norm_of(builder *b, const uint32_t *g, size_t n) {
-    return b->o->clip_norm > 0 ? node1(b, PARE_GRAD_DOMAIN, "GlobalNorm", g, n, "train:norm") : 0;
+static uint32_t norm_of(pare_train_builder *b, const uint32_t *g, size_t n) {
+    return b->o->clip_norm > 0 ? pare_train_node1(b, PARE_GRAD_DOMAIN, "GlobalNorm", g, n, "train:norm") : 0;
 }
 
 /* Effects of each program have room for whatever may come: weights times outputs, and the statistics. */
-static void programs(builder *b, const uint32_t *grads, bool sums) {
+static void programs(pare_train_builder *b, const uint32_t *grads, bool sums) {
     pare_train_graph *g = b->g;
     size_t most = 4 * g->n_weights + g->trained.n_statistics + 1;
     for (int k = 0; k < PARE_TRAIN_PROGRAMS; k++) {
@@ -282,28 +165,31 @@ static void programs(builder *b, const uint32_t *grads, bool sums) {
         pare_program *p = &g->programs[k];
         *p = (pare_program){.fetches = fetches, .effects = effects};
         if (k == PARE_TRAIN_APPLY) continue;
-        fetches[p->n_fetches++] = g->loss;
+        if (k != PARE_TRAIN_LOGITS) fetches[p->n_fetches++] = g->loss;
         fetches[p->n_fetches++] = g->logits;
+        if (k == PARE_TRAIN_LOGITS) continue;
         for (size_t i = 0; i < g->trained.n_statistics; i++) effects[p->n_effects++] = g->trained.effects[i];
     }
     for (int k = 0; k < PARE_TRAIN_PROGRAMS; k++) {
         pare_program *p = &g->programs[k];
         bool apply = k == PARE_TRAIN_APPLY;
+        if (k == PARE_TRAIN_LOGITS) continue;
         if (k != PARE_TRAIN_STEP && !sums) break;
         uint32_t *from = pare_arena_alloc(&g->arena, (g->n_weights + 1) * sizeof *from);
-        for (size_t i = 0; i < g->n_weights; i++) from[i] = apply ? find(b, g->weights[i].sum) : grads[i];
+        for (size_t i = 0; i < g->n_weights; i++) from[i] = apply ? pare_train_find(b, g->weights[i].sum) : grads[i];
         if (k == PARE_TRAIN_STEP || apply) {
             uint32_t norm = norm_of(b, from, g->n_weights);
-            if (norm) ((const char **)(uintptr_t)p->fetches)[p->n_fetches++] = g->norm = name_of(b, norm);
+            if (norm) ((const char **)(uintptr_t)p->fetches)[p->n_fetches++] = g->norm = pare_train_name(b, norm);
             for (size_t i = 0; i < g->n_weights; i++) update(b, &g->weights[i], from[i], norm, p);
             continue;
         }
         for (size_t i = 0; i < g->n_weights; i++) {
-            uint32_t sum = node1(b, PARE_GRAD_DOMAIN, "Accumulate", (uint32_t[]){find(b, g->weights[i].sum), from[i]},
-                                 2, "train:summed");
+            uint32_t sum =
+                pare_train_node1(b, PARE_GRAD_DOMAIN, "Accumulate",
+                                 (uint32_t[]){pare_train_find(b, g->weights[i].sum), from[i]}, 2, "train:summed");
             if (!sum) return;
-            if (k == PARE_TRAIN_FIRST) pare_attr_set_int(b->m, node_of(b, sum), "first", 1);
-            ((const char **)(uintptr_t)p->effects)[p->n_effects++] = name_of(b, sum);
+            if (k == PARE_TRAIN_FIRST) pare_attr_set_int(b->m, pare_train_node_of(b, sum), "first", 1);
+            ((const char **)(uintptr_t)p->effects)[p->n_effects++] = pare_train_name(b, sum);
         }
     }
 }
@@ -326,7 +212,7 @@ static bool trains(void *ctx, pare_model *m, const pare_tensor *t) {
     return !matches_any(m, o->freeze, o->n_freeze, t);
 }
 
-static pare_status check_pattern(builder *b, const char *key, const char *pattern) {
+static pare_status check_pattern(pare_train_builder *b, const char *key, const char *pattern) {
     if (pare_pattern_hits(b->m, pattern)) return PARE_OK;
     const char *near = pare_pattern_nearest(b->m, pattern);
     return pare_fail(b->d, PARE_EINVAL, "train.pattern",
@@ -334,7 +220,7 @@ static pare_status check_pattern(builder *b, const char *key, const char *patter
                      "fit.%s: \"%s\" names no weight or layer of the model", key, pattern);
 }
 
-static pare_status check_patterns(builder *b) {
+static pare_status check_patterns(pare_train_builder *b) {
     pare_status st = PARE_OK;
     for (size_t i = 0; !st && i < b->o->n_freeze; i++) st = check_pattern(b, "freeze", b->o->freeze[i]);
     for (size_t i = 0; !st && i < b->o->n_train; i++) st = check_pattern(b, "train", b->o->train[i]);
@@ -343,7 +229,7 @@ static pare_status check_patterns(builder *b) {
 }
 
 /* A bit per element: what is 0 in a masked tensor stays so. */
-static const char *mask_of(builder *b, const pare_tensor *w, bool masked) {
+static const char *mask_of(pare_train_builder *b, const pare_tensor *w, bool masked) {
     int64_t bytes = (int64_t)((w->count + 7) / 8);
     const void *data = NULL;
     uint32_t v = zeros(b, pare_arena_printf(&b->m->arena, "mask:%s", w->name), PARE_UINT8, 1, &bytes, 0xff);
@@ -357,18 +243,18 @@ static const char *mask_of(builder *b, const pare_tensor *w, bool masked) {
         bool zero = w->dtype == PARE_DOUBLE ? ((const double *)data)[i] == 0 : ((const float *)data)[i] == 0;
         if (zero) to[i / 8] &= (unsigned char)~(1u << i % 8);
     }
-    const char *name = name_of(b, v);
+    const char *name = pare_train_name(b, v);
     pare_vec_push(&b->variables, name);
     return name;
 }
 
-static void weights(builder *b, const uint32_t *grads, bool sums, bool masks) {
+static void weights(pare_train_builder *b, const uint32_t *grads, bool sums, bool masks) {
     pare_train_graph *g = b->g;
     g->weights = pare_arena_alloc(&g->arena, (g->trained.n_weights + 1) * sizeof *g->weights);
     for (size_t i = 0; i < g->trained.n_weights && !b->st; i++) {
         if (!grads[i]) continue; /* the loss does not depend on it */
         const char *name = pare_arena_strdup(&g->arena, g->trained.weights[i]);
-        pare_tensor *t = pare_model_tensor(b->m, pare_model_value(b->m, find(b, name))->tensor);
+        pare_tensor *t = pare_model_tensor(b->m, pare_model_value(b->m, pare_train_find(b, name))->tensor);
         pare_train_weight w = {.name = name, .count = t->count};
         pare_vec_push(&b->variables, name);
         if (b->o->optimizer != PARE_SGD || b->o->momentum > 0 || b->o->schedule.cycle_momentum)
@@ -379,7 +265,8 @@ static void weights(builder *b, const uint32_t *grads, bool sums, bool masks) {
             w.ema = beside(b, "ema", t);
             void *to = NULL;
             const void *from = NULL;
-            pare_tensor *e = w.ema ? pare_model_tensor(b->m, pare_model_value(b->m, find(b, w.ema))->tensor) : NULL;
+            pare_tensor *e =
+                w.ema ? pare_model_tensor(b->m, pare_model_value(b->m, pare_train_find(b, w.ema))->tensor) : NULL;
             if (e) b->st = pare_tensor_overwrite(e, b->d, &to);
             if (e && !b->st) b->st = pare_tensor_read(t, b->d, &from);
             if (e && !b->st) memcpy(to, from, t->blob->len);
@@ -392,9 +279,9 @@ static void weights(builder *b, const uint32_t *grads, bool sums, bool masks) {
 
 /* ---- all of it ---- */
 
-static pare_status find_logits(builder *b) {
+static pare_status find_logits(pare_train_builder *b) {
     pare_train_graph *g = b->g;
-    uint32_t v = b->o->logits ? find(b, b->o->logits) : pare_train_logits(b->m);
+    uint32_t v = b->o->logits ? pare_train_find(b, b->o->logits) : pare_train_logits(b->m);
     const pare_value *value = pare_model_value(b->m, v);
     if (b->o->logits && !value)
         return pare_fail(b->d, PARE_EINVAL, "train.logits", NULL, "the model has no value \"%s\" for `logits`",
@@ -408,7 +295,7 @@ static pare_status find_logits(builder *b) {
     return PARE_OK;
 }
 
-static pare_status find_input(builder *b) {
+static pare_status find_input(pare_train_builder *b) {
     const pare_graph *graph = pare_model_graph(b->m, PARE_MAIN_GRAPH);
     for (size_t i = 0; i < graph->inputs.len; i++) {
         const pare_value *v = pare_model_value(b->m, graph->inputs.data[i]);
@@ -423,7 +310,7 @@ static pare_status find_input(builder *b) {
 }
 
 /* The pruned parts of the forward graph stay out of the way: only what a program fetches is run. */
-static pare_status build(builder *b, uint32_t flags, const pare_train_loss_env *env) {
+static pare_status build(pare_train_builder *b, uint32_t flags, const pare_train_loss_env *env) {
     pare_train_graph *g = b->g;
     bool sums = flags & PARE_FIT_GRADIENTS;
     chooser choose = {b->o};
@@ -434,7 +321,7 @@ static pare_status build(builder *b, uint32_t flags, const pare_train_loss_env *
     if (!st) st = pare_grad_prepare(b->m, &form, b->d, &g->trained);
     if (!st) st = find_logits(b);
     if (st) return st;
-    pare_grad_fuse(b->m, find(b, g->logits));
+    pare_grad_fuse(b->m, pare_train_find(b, g->logits));
     g->trained.weights = names_of(b, g->trained.weights, g->trained.n_weights);
     g->trained.statistics = names_of(b, g->trained.statistics, g->trained.n_statistics);
     g->trained.effects = names_of(b, g->trained.effects, g->trained.n_statistics);
@@ -442,21 +329,24 @@ static pare_status build(builder *b, uint32_t flags, const pare_train_loss_env *
     if (!g->trained.n_weights)
         return pare_fail(b->d, PARE_EINVAL, "train.nothing", "see `freeze` and `train` of the fit block",
                          "there is nothing to train: no weight of the model is left");
-    uint32_t loss = all_losses(b, env);
+    uint32_t told, loss = pare_train_losses(b, env, &told);
     if (!loss) return b->st;
     st = pare_model_infer(b->m, b->d);
     if (st) return st;
-    g->loss = name_of(b, loss);
+    g->loss = pare_train_name(b, told);
     if (sums) { /* a micro-batch counts by its share of the batch's rows */
-        uint32_t dtype = pare_model_value(b->m, loss)->dtype, share = input(b, "train:share", dtype, 0, NULL);
-        g->share = name_of(b, share);
-        loss = node1(b, "", "Mul", (uint32_t[]){loss, share}, 2, "train:part");
+        uint32_t dtype = pare_model_value(b->m, loss)->dtype,
+                 share = pare_train_input(b, "train:share", dtype, 0, NULL);
+        g->share = pare_train_name(b, share);
+        loss = pare_train_node1(b, "", "Mul", (uint32_t[]){loss, share}, 2, "train:part");
     }
     size_t n = g->trained.n_weights;
     uint32_t *wrt = pare_arena_alloc(&g->arena, (n + 1) * sizeof *wrt);
     uint32_t *grads = pare_arena_alloc(&g->arena, (n + 1) * sizeof *grads);
-    for (size_t i = 0; i < n; i++) wrt[i] = find(b, g->trained.weights[i]);
+    for (size_t i = 0; i < n; i++) wrt[i] = pare_train_find(b, g->trained.weights[i]);
+    size_t n_forward = pare_model_graph(b->m, PARE_MAIN_GRAPH)->nodes.len;
     st = pare_grad_build(b->m, loss, wrt, n, b->d, grads);
+    if (!st && b->o->recompute) st = pare_recompute(b->m, n_forward, wrt, n, b->o->recompute, b->d, &g->recomputed);
     if (st) return st;
     weights(b, grads, sums, sums || flags & PARE_FIT_MASKS);
     size_t kept = 0;
@@ -466,7 +356,7 @@ static pare_status build(builder *b, uint32_t flags, const pare_train_loss_env *
         return pare_fail(b->d, PARE_EINVAL, "train.nothing", "see `logits` of the fit block",
                          "the loss depends on no weight of the model");
     pare_dim eight = {.value = 8};
-    g->hyper = name_of(b, input(b, "train:hyper", PARE_DOUBLE, 1, &eight));
+    g->hyper = pare_train_name(b, pare_train_input(b, "train:hyper", PARE_DOUBLE, 1, &eight));
     for (size_t i = 0; i < g->trained.n_statistics; i++) pare_vec_push(&b->variables, g->trained.statistics[i]);
     if (!b->st) programs(b, grads, sums);
     if (b->st) return b->st;
@@ -478,7 +368,7 @@ static pare_status build(builder *b, uint32_t flags, const pare_train_loss_env *
 pare_status pare_train_graph_make(const pare_model *m, const pare_fit_opts *o, uint32_t flags,
                                   const pare_train_loss_env *env, pare_diags *d, pare_train_graph *out) {
     *out = (pare_train_graph){.m = pare_model_clone(m)};
-    builder b = {.g = out, .m = out->m, .o = o, .d = d};
+    pare_train_builder b = {.g = out, .m = out->m, .o = o, .d = d};
     pare_status st = build(&b, flags, env);
     pare_vec_free(&b.variables);
     if (st) pare_train_graph_free(out);

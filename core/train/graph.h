@@ -8,6 +8,7 @@
 #define PARE_TRAIN_GRAPH_H
 
 #include "engine/grad.h"
+#include "engine/recompute.h"
 #include "engine/session.h"
 #include "plugin/host.h"
 #include "train/options.h"
@@ -26,12 +27,20 @@ typedef struct pare_train_weight {
 
 /* What a run of the graph computes; pare_session_opts.programs has them in this order. */
 typedef enum {
-    PARE_TRAIN_STEP,  /* forward, backward, update */
-    PARE_TRAIN_FIRST, /* forward, backward, gradients into the sums */
-    PARE_TRAIN_ADD,   /* the same, added to them */
-    PARE_TRAIN_APPLY, /* update by the sums */
+    PARE_TRAIN_STEP,   /* forward, backward, update */
+    PARE_TRAIN_LOGITS, /* forward as in training, and nothing moves: fetch 0 is the logits */
+    PARE_TRAIN_FIRST,  /* forward, backward, gradients into the sums */
+    PARE_TRAIN_ADD,    /* the same, added to them */
+    PARE_TRAIN_APPLY,  /* update by the sums */
     PARE_TRAIN_PROGRAMS
 } pare_train_program;
+
+/* A loss of the list that the host works out (evaluated.h). */
+typedef struct pare_train_evaluated {
+    size_t loss;          /* its place in the options' list */
+    size_t first_teacher; /* of all losses' */
+    const char *seed;     /* a float (N, K) input: d loss / d logits */
+} pare_train_evaluated;
 
 typedef struct pare_train_graph {
     pare_model *m; /* owned; may be freed, and NULL, once a session is open */
@@ -44,12 +53,19 @@ typedef struct pare_train_graph {
     const char *epoch;  /* a float scalar: epochs done; NULL: no loss takes it */
     const char *share;  /* a float scalar: of the whole batch's rows that are in this run; NULL: not summed */
     const char *hyper;  /* float64 (8): see pare/grad_ops.h */
-    const char *loss;   /* fetch 0 of STEP, FIRST and ADD; fetch 1: logits; of STEP and APPLY the last: norm, if any */
+    /* Fetch 0 of STEP, FIRST and ADD: of the losses that are in the graph; where none is (`built`), a number of no
+     * meaning. Fetch 1: logits; of STEP and APPLY the last: norm, if any. */
+    const char *loss;
+    bool built;
+    const pare_train_evaluated *evaluated;
+    size_t n_evaluated;
+    bool wants_targets, wants_labels; /* the host's losses take them, besides what the inputs say */
     const char *logits; /* (N, K) */
     const char *norm;   /* NULL: gradients are not clipped */
     int64_t classes;    /* K */
     pare_train_weight *weights;
     size_t n_weights;
+    pare_recomputed recomputed; /* segments 0: not asked for */
     pare_program programs[PARE_TRAIN_PROGRAMS];
     const char *const *variables;
     size_t n_variables;

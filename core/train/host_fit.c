@@ -15,7 +15,7 @@ enum { KNOWN_FLAGS = PARE_FIT_GRADIENTS | PARE_FIT_MASKS | PARE_FIT_STILL };
 /* ---- a fit's life ---- */
 
 static void end(pare_open_fit *o) {
-    pare_host_fit_pass(o->h, o->said, &o->passed);
+    pare_host_pass(o->h, o->said, &o->passed);
     pare_fit_close(o->fit);
     pare_diags_free(o->said);
     pare_vec_free(&o->teachers);
@@ -88,16 +88,16 @@ static pare_status fit_open(const pare_host *h, pare_model *m, const pare_fit_re
                          .said = pare_diags_new(PARE_DIAG_SILENT, NULL),
                          .flags = r.flags,
                          .during = PARE_NO_HOOK};
-    size_t before = pare_host_fit_errors(s);
+    size_t before = pare_host_errors(s);
     pare_status st = pare_host_fit_losses(o, &r);
     if (!st && r.loss && !r.loss_args && o->opts.losses[0].component &&
         ((const pare_loss *)o->opts.losses[0].component)->n_params)
         st = pare_host_misuse(h, fn, "loss_args is NULL, and %s has parameters", r.loss);
     if (!st) {
         o->env = pare_host_fit_env(o);
-        st = pare_host_fit_said(s, before, pare_fit_open(m, &o->opts, &o->env, r.flags, o->said, &o->fit));
+        st = pare_host_said(s, before, pare_fit_open(m, &o->opts, &o->env, r.flags, o->said, &o->fit));
     }
-    pare_host_fit_pass(h, o->said, &o->passed);
+    pare_host_pass(h, o->said, &o->passed);
     if (st) {
         end(o);
         return st;
@@ -161,12 +161,12 @@ static pare_status fit_run(const pare_host *h, pare_fit *f, uint64_t until) {
     if (!o) return PARE_EINVAL;
     if (o->failed) return pare_host_misuse(h, fn, "a run of this fit failed: it can only be closed");
     if (o->s->borrows.len) return pare_host_misuse(h, fn, "tensor %u is borrowed", o->s->borrows.data[0].tensor);
-    size_t before = pare_host_fit_errors(o->s);
+    size_t before = pare_host_errors(o->s);
     o->running = true;
-    pare_status st = pare_host_fit_said(o->s, before, pare_fit_run(f, until));
+    pare_status st = pare_host_said(o->s, before, pare_fit_run(f, until));
     o->running = false;
     o->failed = st != PARE_OK;
-    pare_host_fit_pass(h, o->said, &o->passed);
+    pare_host_pass(h, o->said, &o->passed);
     if (st == PARE_ECANCELLED) { /* so that the host knows who cancelled */
         pare_fit_state at = pare_fit_state_of(f);
         h->tick(h, (double)at.step / (double)at.steps, NULL);
@@ -215,7 +215,7 @@ static pare_status fit_weights_get(const pare_host *h, pare_fit *f, uint32_t ten
     pare_array *a = NULL;
     if (!t) return PARE_EINVAL;
     pare_status st = pare_fit_weights_get(f, t->name, &a);
-    pare_host_fit_pass(h, o->said, &o->passed);
+    pare_host_pass(h, o->said, &o->passed);
     return st ? st : give_floats(o, t, a, out);
 }
 
@@ -228,7 +228,7 @@ static pare_status fit_gradient(const pare_host *h, pare_fit *f, uint32_t tensor
     if (o->during != PARE_FIT_BEFORE_UPDATE)
         return pare_host_misuse(h, fn, "there are gradients in a hook BEFORE_UPDATE alone");
     pare_status st = pare_fit_gradient(f, t->name, &a);
-    pare_host_fit_pass(h, o->said, &o->passed);
+    pare_host_pass(h, o->said, &o->passed);
     return st ? st : give_floats(o, t, a, out);
 }
 
@@ -253,7 +253,7 @@ static pare_status fit_weights_set(const pare_host *h, pare_fit *f, uint32_t ten
     if (!st) st = pare_fit_weights_set(f, t->name, a);
     pare_array_unref(mask);
     pare_array_unref(a);
-    pare_host_fit_pass(h, o->said, &o->passed);
+    pare_host_pass(h, o->said, &o->passed);
     return st;
 }
 
@@ -263,7 +263,7 @@ static pare_status fit_mask_get(const pare_host *h, pare_fit *f, uint32_t tensor
     pare_array *a = NULL;
     if (!t) return PARE_EINVAL;
     pare_status st = pare_fit_mask_get(f, t->name, &a);
-    pare_host_fit_pass(h, o->said, &o->passed);
+    pare_host_pass(h, o->said, &o->passed);
     if (st) return st;
     uint64_t bytes = (t->count + 7) / 8;
     if (a->nbytes == bytes && bytes) {
@@ -287,7 +287,7 @@ static pare_status fit_mask_set(const pare_host *h, pare_fit *f, uint32_t tensor
     memcpy(pare_array_data_mut(a), bits, (size_t)bytes);
     pare_status st = pare_fit_mask_set(f, t->name, a);
     pare_array_unref(a);
-    pare_host_fit_pass(h, o->said, &o->passed);
+    pare_host_pass(h, o->said, &o->passed);
     return st;
 }
 
@@ -306,7 +306,7 @@ static pare_status recalibrate(const pare_host *h, pare_model *m, const pare_rec
     if (s->borrows.len) return pare_host_misuse(h, fn, "tensor %u is borrowed", s->borrows.data[0].tensor);
     const pare_train_services *given = services(h);
     if (!given) return PARE_EUNSUPPORTED;
-    size_t before = pare_host_fit_errors(s), passed = 0;
+    size_t before = pare_host_errors(s), passed = 0;
     pare_status st = given->ready && !given->env.compute ? given->ready(given->ctx) : PARE_OK;
     pare_fit_env env = given->env;
     if (!st && given->data && (r.data || !env.set)) st = given->data(given->ctx, r.data, &env.set);
@@ -317,12 +317,12 @@ static pare_status recalibrate(const pare_host *h, pare_model *m, const pare_rec
         pare_recalibrate_opts opts = {.batch = r.batch, .samples = r.samples, .momentum = r.momentum};
         uint64_t nodes = 0;
         st = pare_recalibrate(m, &opts, &env, said, &nodes);
-        pare_host_fit_pass(h, said, &passed);
+        pare_host_pass(h, said, &passed);
         pare_diags_free(said);
         if (!st && n) *n = nodes;
     }
     if (st == PARE_ECANCELLED) h->tick(h, 0, NULL);
-    return pare_host_fit_said(s, before, st);
+    return pare_host_said(s, before, st);
 }
 
 static uint32_t has(const pare_host *h) {

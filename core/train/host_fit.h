@@ -33,10 +33,4 @@ pare_status pare_host_fit_losses(pare_open_fit *o, const pare_fit_request *r);
 /* What the loop asks and tells, led to the step's services. */
 pare_fit_env pare_host_fit_env(pare_open_fit *o);
 
-/* Errors that were reported past the host since there were `before` of them count as the component's. */
-size_t pare_host_fit_errors(const pare_host_impl *s);
-pare_status pare_host_fit_said(pare_host_impl *s, size_t before, pare_status st);
-/* Hands on what was said: errors are held back, all else is reported. */
-void pare_host_fit_pass(const pare_host *h, pare_diags *said, size_t *passed);
-
 #endif

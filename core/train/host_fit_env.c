@@ -1,4 +1,4 @@
-/* train/host_fit_env.c - what a component's fit works with: losses, teachers, and where its words go. See host_fit.h.
+/* train/host_fit_env.c - what a component's fit works with: losses, teachers, and what the loop asks and tells. See host_fit.h.
  *
  * Is not: the interface's functions (host_fit.c).
  */
@@ -7,29 +7,6 @@
 #include "plugin/param.h"
 
 #include <string.h>
-
-/* ---- words ---- */
-
-size_t pare_host_fit_errors(const pare_host_impl *s) { return s->env.diags ? pare_diags_errors(s->env.diags) : 0; }
-
-pare_status pare_host_fit_said(pare_host_impl *s, size_t before, pare_status st) {
-    if (!st || pare_host_fit_errors(s) == before) return st;
-    pthread_mutex_lock(&s->lock);
-    s->said_error = true;
-    pthread_mutex_unlock(&s->lock);
-    return st;
-}
-
-void pare_host_fit_pass(const pare_host *h, pare_diags *said, size_t *passed) {
-    for (; *passed < pare_diags_count(said); (*passed)++) {
-        const pare_diag_item *it = pare_diags_get(said, *passed);
-        if (it->severity == PARE_ERROR)
-            pare_host_refuse(h, PARE_EINVAL, it);
-        else
-            PARE_REPORT(h, it->severity, .code = it->code, .message = it->message, .hint = it->hint, .param = it->param,
-                        .tensor = it->tensor, .node = it->node);
-    }
-}
 
 /* ---- what the loop asks and tells ---- */
 
@@ -46,7 +23,7 @@ static pare_status on_validate(void *ctx, pare_model *m, uint32_t epoch, double 
 
 static void on_progress(void *ctx, double done, const char *what) {
     pare_open_fit *o = ctx;
-    pare_host_fit_pass(o->h, o->said, &o->passed); /* a warning is of use while it runs */
+    pare_host_pass(o->h, o->said, &o->passed); /* a warning is of use while it runs */
     if (o->given->env.progress)
         o->given->env.progress(o->given->env.ctx, done, what);
     else
@@ -115,8 +92,8 @@ static pare_status open_teachers(pare_open_fit *o, const pare_fit_loss *l) {
         pare_session *teacher = NULL;
         if (!o->given->teacher)
             return pare_host_refuse_text(o->h, PARE_EUNSUPPORTED, "train.teacher", "there are no teachers here");
-        size_t before = pare_host_fit_errors(o->s);
-        st = pare_host_fit_said(o->s, before, o->given->teacher(o->given->ctx, l->teachers[i], &teacher));
+        size_t before = pare_host_errors(o->s);
+        st = pare_host_said(o->s, before, o->given->teacher(o->given->ctx, l->teachers[i], &teacher));
         if (!st) pare_vec_push(&o->teachers, teacher);
     }
     return st;

@@ -70,6 +70,8 @@ typedef struct pare_fit_opts {
     uint32_t batch;
     uint32_t micro_batch; /* rows at once, gradients summed over the batch; 0: all. BatchNormalization sees these alone,
                              and Dropout draws for each anew: but for them the result is the whole batch's */
+    int32_t recompute;    /* segments of the forward pass whose activations the backward pass computes again instead of
+                             keeping them: less memory, the same numbers. 0: off; -1: as many as pay (recompute.h) */
     bool drop_last;       /* a last batch that is short is left out */
     uint64_t seed;
 

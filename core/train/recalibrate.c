@@ -1,5 +1,6 @@
 /* train/recalibrate.c - see recalibrate.h: a graph whose only effects are the statistics, run over a set. */
 #include "train/recalibrate.h"
+#include "train/together.h"
 
 #include "engine/grad.h"
 #include "model/edit.h"
@@ -19,9 +20,11 @@ typedef struct recalibration {
     pare_session *session;
     pare_array **in; /* [input of the session]; all NULL but the samples' */
     size_t n_in, samples;
-    uint32_t batch;
+    uint32_t batch, first_batch; /* now; before memory ran out */
     uint64_t batches;
-    double **sum; /* [statistic][element]: over the batches so far */
+    const pare_compute *compute;
+    pare_compute on_host; /* `compute` once the device's memory has run out for good */
+    double **sum;         /* [statistic][element]: over the batches so far */
 } recalibration;
 
 /* ---- the graph ---- */
@@ -36,8 +39,9 @@ static void leave_dropout_out(pare_model *m) {
     }
 }
 
+/* Where batches had to be cut, so many small ones leave of the statistics what the whole one would have left. */
 static void set_momentum(recalibration *r) {
-    double keep = r->o->momentum < 0 ? 0 : r->o->momentum; /* 0: a run leaves what its batch had */
+    double keep = r->o->momentum <= 0 ? 0 : pow(r->o->momentum, (double)r->batch / r->first_batch);
     const pare_graph *g = pare_model_graph(r->m, PARE_MAIN_GRAPH);
     for (size_t i = 0; i < g->nodes.len; i++) {
         const pare_node *n = pare_model_node(r->m, g->nodes.data[i]);
@@ -48,7 +52,7 @@ static void set_momentum(recalibration *r) {
 
 static pare_status open_session(recalibration *r) {
     pare_program program = {.effects = r->trained.effects, .n_effects = r->trained.n_statistics};
-    pare_session_opts opts = pare_compute_session(r->env->compute);
+    pare_session_opts opts = pare_compute_session(r->compute);
     opts.threads = r->env->threads;
     opts.programs = &program;
     opts.n_programs = 1;
@@ -71,16 +75,20 @@ static pare_status open_session(recalibration *r) {
 
 /* ---- the samples ---- */
 
-static pare_status count_batches(recalibration *r) {
+static uint64_t samples_of(const recalibration *r) {
     uint64_t n = pare_data_count(r->env->set);
-    if (r->o->samples && r->o->samples < n) n = r->o->samples;
+    return r->o->samples && r->o->samples < n ? r->o->samples : n;
+}
+
+static pare_status choose_batch(recalibration *r) {
+    uint64_t n = samples_of(r);
     r->batch = r->o->batch ? r->o->batch : 128;
     if (n < r->batch) r->batch = (uint32_t)n;
     if (r->batch < 2)
         return pare_fail(r->d, PARE_EINVAL, "train.empty", "statistics are taken over at least 2 samples",
                          "there %s %llu sample%s to take statistics of", n == 1 ? "is" : "are", (unsigned long long)n,
                          n == 1 ? "" : "s");
-    r->batches = n / r->batch;
+    r->first_batch = r->batch;
     return PARE_OK;
 }
 
@@ -117,12 +125,12 @@ static pare_status one_batch(recalibration *r, const pare_batch *b, uint64_t don
     pare_status st = pare_session_run_program(r->session, 0, r->in, r->d, NULL);
     r->in[r->samples] = NULL;
     for (size_t i = 0; i < r->trained.n_statistics && !st; i++) {
-        pare_array *a = NULL;
-        st = pare_session_variable_get(r->session, r->trained.statistics[i], r->d, &a);
-        if (!st) st = take(r, i, done, a);
         pare_array_unref(last[i]);
-        last[i] = a;
+        last[i] = NULL;
+        st = pare_session_variable_get(r->session, r->trained.statistics[i], r->d, &last[i]);
     }
+    if (!st) st = pare_together_mean(PARE_REDUCED_STATISTIC, last, r->trained.n_statistics, r->d);
+    for (size_t i = 0; i < r->trained.n_statistics && !st; i++) st = take(r, i, done, last[i]);
     return st;
 }
 
@@ -159,9 +167,71 @@ static pare_status write_home(recalibration *r, pare_model *m, size_t i, const p
     return st;
 }
 
+/* ---- all of it, and again where memory runs out ---- */
+
+static pare_status attempt(recalibration *r, pare_array **last) {
+    set_momentum(r);
+    r->batches = samples_of(r) / r->batch;
+    pare_status st = open_session(r);
+    return st ? st : all_batches(r, last);
+}
+
+static void close_attempt(recalibration *r, pare_array **last) {
+    for (size_t i = 0; i < r->trained.n_statistics; i++) {
+        pare_array_unref(last[i]);
+        free(r->sum[i]);
+        last[i] = NULL;
+        r->sum[i] = NULL;
+    }
+    free(r->in);
+    pare_session_close(r->session);
+    r->in = NULL;
+    r->session = NULL;
+}
+
+/* Smaller batches, or the host's device. false: there is nothing left to try. */
+static bool give_way(recalibration *r) {
+    const char *device = r->compute->device;
+    char line[160];
+    if (r->batch >= 4) {
+        r->batch /= 2;
+        snprintf(line, sizeof line, "memory is short on \"%s\": statistics are taken over batches of %u instead of %u",
+                 device, r->batch, r->first_batch);
+    } else if (r->compute->main.backend != r->compute->host.backend) {
+        r->on_host = *r->compute;
+        r->on_host.main = r->compute->host;
+        r->on_host.device = "cpu";
+        r->on_host.index = 0;
+        r->compute = &r->on_host;
+        r->batch = r->first_batch;
+        snprintf(line, sizeof line, "memory is short on \"%s\": statistics are taken on the CPU", device);
+    } else {
+        return false;
+    }
+    pare_say(r->d, PARE_WARNING, "train.memory", "%s", line);
+    if (r->env->say) r->env->say(r->env->ctx, line);
+    return true;
+}
+
+/* What is said of memory running out is an error only if it ends here. */
+static pare_status attempts(recalibration *r, pare_array **last) {
+    for (;;) {
+        pare_diags *all = r->d;
+        r->d = pare_diags_new(PARE_DIAG_SILENT, NULL);
+        pare_status st = attempt(r, last);
+        pare_diags *said = r->d;
+        r->d = all;
+        bool again = st == PARE_ENOMEM && give_way(r);
+        for (size_t i = 0; !again && i < pare_diags_count(said); i++) pare_diags_add(all, pare_diags_get(said, i));
+        pare_diags_free(said);
+        if (!again) return st;
+        close_attempt(r, last);
+    }
+}
+
 pare_status pare_recalibrate(pare_model *m, const pare_recalibrate_opts *o, const pare_fit_env *env, pare_diags *d,
                              uint64_t *n) {
-    recalibration r = {.o = o, .env = env, .d = d, .m = pare_model_clone(m)};
+    recalibration r = {.o = o, .env = env, .d = d, .m = pare_model_clone(m), .compute = env->compute};
     const pare_train_form form = {0};
     pare_array **last = NULL;
     leave_dropout_out(r.m);
@@ -170,20 +240,13 @@ pare_status pare_recalibrate(pare_model *m, const pare_recalibrate_opts *o, cons
     if (!st && r.trained.n_statistics) {
         last = pare_xcalloc(r.trained.n_statistics, sizeof *last);
         r.sum = pare_xcalloc(r.trained.n_statistics, sizeof *r.sum);
-        set_momentum(&r);
-        st = count_batches(&r);
-        if (!st) st = open_session(&r);
-        if (!st) st = all_batches(&r, last);
+        st = choose_batch(&r);
+        if (!st) st = attempts(&r, last);
         for (size_t i = 0; i < r.trained.n_statistics && !st; i++) st = write_home(&r, m, i, last[i]);
-    }
-    for (size_t i = 0; last && i < r.trained.n_statistics; i++) {
-        pare_array_unref(last[i]);
-        free(r.sum[i]);
+        close_attempt(&r, last);
     }
     free(last);
     free(r.sum);
-    free(r.in);
-    pare_session_close(r.session);
     pare_model_free(r.m);
     return st;
 }

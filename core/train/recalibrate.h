@@ -13,7 +13,10 @@ typedef struct pare_recalibrate_opts {
                        * as torch.optim.swa_utils.update_bn takes it */
 } pare_recalibrate_opts;
 
-/* In place: the tensors that hold mean and variance, of every BatchNormalization whose tensors no other shares. Of env
+/* Where a device's memory runs out it begins anew with batches of half the size (down to 2 samples), then on the CPU,
+ * and says so.
+ *
+ * In place: the tensors that hold mean and variance, of every BatchNormalization whose tensors no other shares. Of env
  * it takes compute, threads, set, preprocess and progress. *n: how many nodes. PARE_EINVAL, PARE_EUNSUPPORTED,
  * PARE_ENOMEM, PARE_ECANCELLED: reported, and m is as it was. */
 pare_status pare_recalibrate(pare_model *m, const pare_recalibrate_opts *o, const pare_fit_env *env, pare_diags *d,

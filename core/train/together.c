@@ -18,7 +18,8 @@ static pare_status of_dtype(pare_reduced what, uint32_t dtype, pare_array *const
     for (size_t i = 0; i < n; i++) bytes += a[i]->dtype == dtype ? a[i]->nbytes : 0;
     if (!bytes) return PARE_OK;
     unsigned char *all = bytes <= SIZE_MAX ? pare_try_alloc((size_t)bytes) : NULL;
-    if (!all) return pare_fail(d, PARE_ENOMEM, "train.memory", NULL, "no memory to bring the processes' numbers together");
+    if (!all)
+        return pare_fail(d, PARE_ENOMEM, "train.memory", NULL, "no memory to bring the processes' numbers together");
     for (size_t i = 0; i < n; i++)
         if (a[i]->dtype == dtype && a[i]->nbytes) {
             memcpy(all + at, pare_array_data(a[i]), (size_t)a[i]->nbytes);

@@ -56,20 +56,39 @@ void dn_conv_crop(dn_conv_shape *c, const pare_operand *x, const pare_operand *y
     }
 }
 
+typedef struct span {
+    int64_t from, to; /* to: one behind */
+} span;
+
+static span span_of(int64_t n, int64_t only) { return only < 0 ? (span){0, n} : (span){only, only + 1}; }
+
+/* Of the outputs of dim i, those that may meet this place of the input. */
+static span outputs_of(const dn_conv_shape *c, uint32_t i, int64_t in, int64_t n) {
+    int64_t last = in + c->w.pads_l[i], first = last - (c->w.kernel[i] - 1) * (c->w.dilations[i] + 1);
+    span s = {first > 0 ? first / c->w.strides[i] : 0, last / c->w.strides[i] + 1};
+    if (s.to > n) s.to = n;
+    return s;
+}
+
 int64_t dn_conv_links(const dn_conv_shape *c, const pare_operand *x, const pare_operand *y, int64_t only_out,
                       int64_t only_in, int64_t only_tap, dn_conv_link *emit) {
-    int64_t n = 0, kw = c->w.kernel[1];
-    for (int64_t oh = 0; oh < y->dims[2]; oh++)
-        for (int64_t ow = 0; ow < y->dims[3]; ow++)
-            for (int64_t th = 0; th < c->w.kernel[0]; th++)
-                for (int64_t tw = 0; tw < kw; tw++) {
+    int64_t n = 0, kw = c->w.kernel[1], yw = y->dims[3], xw = x->dims[3];
+    span oh_of = span_of(y->dims[2], only_out < 0 ? -1 : only_out / yw),
+         ow_of = span_of(yw, only_out < 0 ? -1 : only_out % yw),
+         th_of = span_of(c->w.kernel[0], only_tap < 0 ? -1 : only_tap / kw),
+         tw_of = span_of(kw, only_tap < 0 ? -1 : only_tap % kw);
+    if (only_in >= 0) {
+        oh_of = outputs_of(c, 0, only_in / xw, y->dims[2]);
+        ow_of = outputs_of(c, 1, only_in % xw, yw);
+    }
+    for (int64_t oh = oh_of.from; oh < oh_of.to; oh++)
+        for (int64_t ow = ow_of.from; ow < ow_of.to; ow++)
+            for (int64_t th = th_of.from; th < th_of.to; th++)
+                for (int64_t tw = tw_of.from; tw < tw_of.to; tw++) {
                     int64_t ih = oh * c->w.strides[0] - c->w.pads_l[0] + th * (c->w.dilations[0] + 1),
-                            iw = ow * c->w.strides[1] - c->w.pads_l[1] + tw * (c->w.dilations[1] + 1),
-                            o = oh * y->dims[3] + ow, i = ih * x->dims[3] + iw, t = th * kw + tw;
-                    if (ih < 0 || iw < 0 || ih >= x->dims[2] || iw >= x->dims[3]) continue;
-                    if ((only_out >= 0 && o != only_out) || (only_in >= 0 && i != only_in) ||
-                        (only_tap >= 0 && t != only_tap))
-                        continue;
+                            iw = ow * c->w.strides[1] - c->w.pads_l[1] + tw * (c->w.dilations[1] + 1), o = oh * yw + ow,
+                            i = ih * xw + iw, t = th * kw + tw;
+                    if (ih < 0 || iw < 0 || ih >= x->dims[2] || iw >= xw || (only_in >= 0 && i != only_in)) continue;
                     if (emit)
                         emit[n] = only_out >= 0  ? (dn_conv_link){(int32_t)i, (int32_t)t}
                                   : only_in >= 0 ? (dn_conv_link){(int32_t)o, (int32_t)t}

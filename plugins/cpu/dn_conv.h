@@ -42,8 +42,11 @@ typedef struct cpu_conv_operands {
 /* Our own kernel over small maps (grad_small.c): forward, ConvGradInput, ConvGradWeight. */
 pare_status cpu_make_conv_small(cpu_device *dev, const pare_kernel_spec *s, const cpu_conv_operands *a,
                                 const dn_conv_shape *c, cpu_kernel **out);
-/* ConvGradWeight with a group for each channel (grad_depthwise.c). */
+/* With a group for each channel (grad_depthwise.c): forward, ConvGradInput, ConvGradWeight. */
 pare_status cpu_make_conv_depthwise(cpu_device *dev, const pare_kernel_spec *s, const cpu_conv_operands *a,
                                     const dn_conv_shape *c, cpu_kernel **out);
+/* ConvGradWeight of 1x1 kernels (grad_point.c). */
+pare_status cpu_make_conv_point(cpu_device *dev, const pare_kernel_spec *s, const cpu_conv_operands *a,
+                                const dn_conv_shape *c, cpu_kernel **out);
 
 #endif

@@ -4,10 +4,13 @@
 #include <string.h>
 
 const cpu_maker cpu_fast_makers[] = {
-    cpu_make_reorder,   cpu_make_conv,         cpu_make_matmul,    cpu_make_pool,        cpu_make_layernorm,
-    cpu_make_norm,      cpu_make_eltwise,      cpu_make_binary,    cpu_make_transpose,   cpu_make_concat,
-    cpu_make_unary,     cpu_make_loops,        cpu_make_attention, cpu_make_grad_conv,   cpu_make_grad_norm,
-    cpu_make_grad_pool, cpu_make_grad_eltwise, cpu_make_grad_rows, cpu_make_grad_update,
+    cpu_make_q_reorder,   cpu_make_reorder,        cpu_make_q_depthwise, cpu_make_q_conv,       cpu_make_conv,
+    cpu_make_q_matmul,    cpu_make_q_matmul_float, cpu_make_matmul,      cpu_make_q_pool,       cpu_make_pool,
+    cpu_make_layernorm,   cpu_make_q_softmax,      cpu_make_norm,        cpu_make_q_table,      cpu_make_q_quantize,
+    cpu_make_q_dynamic,   cpu_make_eltwise,        cpu_make_q_pair,      cpu_make_binary,       cpu_make_transpose,
+    cpu_make_q_concat,    cpu_make_concat,         cpu_make_unary,       cpu_make_loops,        cpu_make_attention,
+    cpu_make_grad_conv,   cpu_make_grad_norm,      cpu_make_grad_pool,   cpu_make_grad_eltwise, cpu_make_grad_rows,
+    cpu_make_grad_update,
 };
 const uint32_t cpu_n_fast_makers = sizeof cpu_fast_makers / sizeof *cpu_fast_makers;
 

@@ -17,6 +17,19 @@ pare_status cpu_make_unary(cpu_device *dev, const pare_kernel_spec *s, uint32_t 
 pare_status cpu_make_loops(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 pare_status cpu_make_layernorm(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 pare_status cpu_make_attention(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+/* ---- quantized: q_*.c ---- */
+pare_status cpu_make_q_depthwise(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_conv(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_matmul(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_matmul_float(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_quantize(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_dynamic(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_pair(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_pool(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_table(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_softmax(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_reorder(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
+pare_status cpu_make_q_concat(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);
 /* ---- training: grad_*.c ---- */
 /* Conv whose weights are no constant; asked by cpu_make_conv. */
 pare_status cpu_make_conv_trained(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out);

@@ -3,7 +3,6 @@
  * Padding is 0 in both, and stays 0. May use: grad.h, simd.h, wide.h.
  */
 #include "grad.h"
-#include "isa.h"
 #include "simd_sets.h"
 #include "team.h"
 
@@ -75,15 +74,7 @@ static const struct {
     {"ClipGrad", ACT_CLIP, NULL, NULL, -INFINITY, INFINITY},
 };
 
-static act_fn *best(void) {
-    cpu_isa isa = cpu_isa_best();
-#if defined(__x86_64__)
-    if (isa >= CPU_ISA_AVX512) return act_avx512;
-    if (isa >= CPU_ISA_AVX2) return act_avx2;
-#endif
-    (void)isa;
-    return act_base;
-}
+static act_fn *best(void) { return *SIMD_BEST(act); }
 
 static void part(void *ctx, uint64_t begin, uint64_t end) {
     const act *a = ctx;

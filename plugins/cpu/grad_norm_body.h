@@ -1,7 +1,7 @@
 /* cpu/grad_norm_body.h - grad_norm.c's inner loops, once for each instruction set (simd.h, wide.h). No include guard.
  *
- * A part is images begin..end-1 of one chunk of channels: up to LW lanes side by side, or one channel of plain planes.
- * Sums are of floats within a group of some hundred places, and of doubles beyond.
+ * They run over images begin..end-1 of one chunk of channels: up to LW lanes side by side, or one channel of plain
+ * planes. Sums are of floats within a group of some hundred places, and of doubles beyond.
  */
 
 /* m lanes, the rest 0. `full` is known where this is inlined. */
@@ -25,47 +25,100 @@ SIMD_INLINE void SIMD(load_part)(wf *v, const float *p, int64_t m) {
     memcpy(v, p, (size_t)m * sizeof(float));
 }
 
-/* A group of images and places: those that are summed in float. */
+/* Plain planes: a group of images and places, which are summed in float. */
 #define GROUPS(j, begin, end)                                                                                          \
     for (int64_t n0 = (begin), ng = (j)->group_n; n0 < (end); n0 += ng)                                                \
         for (int64_t s0 = 0, n1 = n0 + ng < (end) ? n0 + ng : (end); s0 < (j)->p.s; s0 += (j)->group_s)
-#define PLACES(j)                                                                                                      \
-    for (int64_t i = n0; i < n1; i++)                                                                                  \
-        for (int64_t s = s0, se = s0 + (j)->group_s < (j)->p.s ? s0 + (j)->group_s : (j)->p.s; s < se; s++)
 
+/* Joins mean and sum of squares about it of `count` places to t's. */
 SIMD_INLINE void SIMD(merge)(norm_sums *t, const float *mean, const float *m2, double count, int lanes) {
-    double all = t->count + count;
+    const double all = t->count + count, part = count / all, both = t->count * part;
     for (int l = 0; l < lanes; l++) {
-        double d = (double)mean[l] - t->a[l];
-        t->a[l] += d * count / all;
-        t->b[l] += (double)m2[l] + d * d * t->count * count / all;
+        const double d = (double)mean[l] - t->a[l];
+        t->a[l] += d * part;
+        t->b[l] += (double)m2[l] + d * d * both;
     }
     t->count = all;
 }
 
-/* Mean (a) and sum of squares about it (b). */
-SIMD_INLINE void SIMD(stats_lanes)(const norm_job *j, const float *x, int64_t m, int64_t begin, int64_t end,
-                                   norm_sums *t, const bool full) {
-    GROUPS(j, begin, end) {
-        const int64_t rest = j->p.s - s0 < j->group_s ? j->p.s - s0 : j->group_s;
-        const float count = (float)((n1 - n0) * rest);
-        wf sum = {0}, sum2 = {0}, v, first;
-        LOAD(first, x + n0 * j->p.step_n + s0 * j->p.step);
-        PLACES(j) {
-            LOAD(v, x + i * j->p.step_n + s * j->p.step);
-            sum += v - first; /* near 0: a large mean takes no digits */
+/* The float sums of a group join those in double. Forward, they are of x - shift and of its square: shift is the mean
+ * so far, so that the square of the sum takes no digits of the sum of squares. */
+SIMD_FN static void SIMD(flush)(const norm_job *j, norm_state *t) {
+    if (t->count == 0) return;
+    if (j->grad) {
+        for (int l = 0; l < LW; l++) {
+            t->all.a[l] += (double)t->a[l];
+            t->all.b[l] += (double)t->b[l];
         }
-        const wf mean = first + sum / count;
-        PLACES(j) {
-            LOAD(v, x + i * j->p.step_n + s * j->p.step);
-            v -= mean;
-            sum2 += v * v;
+        t->all.count += (double)t->count;
+    } else {
+        const float part = 1 / t->count;
+        float mean[LW], m2[LW];
+        for (int l = 0; l < LW; l++) {
+            mean[l] = t->shift[l] + t->a[l] * part;
+            m2[l] = t->b[l] - t->a[l] * t->a[l] * part;
+            m2[l] = m2[l] < 0 ? 0 : m2[l];
         }
-        float a[LW], b[LW];
-        W_AT(a) = mean;
-        W_AT(b) = sum2;
-        SIMD(merge)(t, a, b, (double)count, LW);
+        SIMD(merge)(&t->all, mean, m2, (double)t->count, LW);
+        for (int l = 0; l < LW; l++) t->shift[l] = (float)t->all.a[l];
     }
+    W_AT(t->a) = W_AT(t->b) = (wf){0};
+    t->count = 0;
+}
+
+/* Places of an image that are summed before the next look at how many there were. */
+#define AHEAD (j->few < j->p.n ? j->few * j->p.step_n : j->p.s <= 64 ? j->p.step_n : 32 * j->p.step)
+#define STRETCHES(j, i)                                                                                                \
+    for (int64_t i = begin; i < end; i++)                                                                              \
+        for (int64_t s = 0, se; s < (j)->p.s; s = se)                                                                  \
+            if ((se = s + GROUP < (j)->p.s ? s + GROUP : (j)->p.s), true)
+
+/* Sums of x - shift (a), and of its square (b). The first sums are of few places, as shift is one of them then. */
+SIMD_INLINE void SIMD(stats_lanes)(const norm_job *j, const float *x, int64_t m, int64_t begin, int64_t end,
+                                   norm_state *t, const bool full) {
+    bool young = t->all.count == 0;
+    if (young && t->count == 0) {
+        wf first;
+        LOAD(first, x + begin * j->p.step_n);
+        W_AT(t->shift) = first;
+    }
+    const int64_t step = j->p.step;
+    wf sum = W_OF(t->a), sum2 = W_OF(t->b), more = {0}, more2 = {0}, shift = W_OF(t->shift);
+    STRETCHES(j, i) {
+        const float *p = x + i * j->p.step_n + s * step;
+        if (young && se - s > YOUNG) se = s + YOUNG;
+        int64_t k = s;
+        for (; k + 2 <= se; k += 2, p += 2 * step) {
+            wf u, v;
+            __builtin_prefetch(p + AHEAD);
+            __builtin_prefetch(p + AHEAD + step);
+            LOAD(u, p);
+            LOAD(v, p + step);
+            u -= shift;
+            v -= shift;
+            sum += u;
+            more += v;
+            sum2 += u * u;
+            more2 += v * v;
+        }
+        if (k < se) {
+            wf u;
+            LOAD(u, p);
+            u -= shift;
+            sum += u;
+            sum2 += u * u;
+        }
+        t->count += (float)(se - s);
+        if (t->count < (young ? YOUNG : GROUP)) continue;
+        W_AT(t->a) = sum + more;
+        W_AT(t->b) = sum2 + more2;
+        SIMD(flush)(j, t);
+        sum = sum2 = more = more2 = (wf){0};
+        shift = W_OF(t->shift);
+        young = false;
+    }
+    W_AT(t->a) = sum + more;
+    W_AT(t->b) = sum2 + more2;
 }
 
 SIMD_INLINE float SIMD(across)(const wf *v) {
@@ -103,10 +156,10 @@ SIMD_INLINE void SIMD(stats_plain)(const norm_job *j, const float *x, int64_t be
     }
 }
 
-SIMD_FN static void SIMD(stats)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end, norm_sums *t) {
+SIMD_FN static void SIMD(stats)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end, norm_state *t) {
     const float *x = j->x + at;
     if (j->p.width == 1)
-        SIMD(stats_plain)(j, x, begin, end, t);
+        SIMD(stats_plain)(j, x, begin, end, &t->all);
     else if (m == LW)
         SIMD(stats_lanes)(j, x, m, begin, end, t, true);
     else
@@ -122,6 +175,7 @@ SIMD_INLINE void SIMD(apply_lanes)(const norm_job *j, int64_t at, int64_t m, int
         float *y = j->out + at + i * j->p.step_n;
         for (int64_t s = 0; s < j->p.s; s++, x += j->p.step, y += j->p.step) {
             wf v;
+            __builtin_prefetch(y + AHEAD, 1);
             LOAD(v, x);
             v = (v - mean) * factor + bias;
             if (j->relu) v = W_KEEP(~(v < 0), W_SELECT(v > high, high, v));
@@ -176,26 +230,44 @@ SIMD_INLINE float SIMD(gradient)(const norm_job *j, int64_t at, float y) {
 
 /* Sum of g (a), and of g * (x - mean) (b). */
 SIMD_INLINE void SIMD(sums_lanes)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
-                                  const norm_factors *f, norm_sums *t, const bool full, const int relu) {
+                                  const norm_factors *f, norm_state *t, const bool full, const int relu) {
     const wf mean = W_OF(f->mean), factor = W_OF(f->factor), bias = W_OF(f->bias), high = (wf){0} + j->high;
-    GROUPS(j, begin, end) {
-        wf sum = {0}, along = {0}, g, x;
-        PLACES(j) {
-            const int64_t k = at + i * j->p.step_n + s * j->p.step;
+    const int64_t step = j->p.step;
+    wf sum = W_OF(t->a), along = W_OF(t->b), more = {0}, more_along = {0}, g, x;
+    STRETCHES(j, i) {
+        int64_t n = se - s, k = at + i * j->p.step_n + s * step;
+        for (; n >= 2; n -= 2, k += 2 * step) {
+            __builtin_prefetch(j->x + k + AHEAD);
+            __builtin_prefetch(j->x + k + AHEAD + step);
+            __builtin_prefetch(j->dy + k + AHEAD);
+            __builtin_prefetch(j->dy + k + AHEAD + step);
+            LOAD(x, j->x + k);
+            x -= mean;
+            GRADIENT(g, k, x);
+            sum += g;
+            along += g * x;
+            LOAD(x, j->x + k + step);
+            x -= mean;
+            GRADIENT(g, k + step, x);
+            more += g;
+            more_along += g * x;
+        }
+        if (n) {
             LOAD(x, j->x + k);
             x -= mean;
             GRADIENT(g, k, x);
             sum += g;
             along += g * x;
         }
-        float a[LW], b[LW];
-        W_AT(a) = sum;
-        W_AT(b) = along;
-        for (int l = 0; l < LW; l++) {
-            t->a[l] += (double)a[l];
-            t->b[l] += (double)b[l];
-        }
+        t->count += (float)(se - s);
+        if (t->count < GROUP) continue;
+        W_AT(t->a) = sum + more;
+        W_AT(t->b) = along + more_along;
+        SIMD(flush)(j, t);
+        sum = along = more = more_along = (wf){0};
     }
+    W_AT(t->a) = sum + more;
+    W_AT(t->b) = along + more_along;
 }
 
 SIMD_INLINE void SIMD(sums_plain)(const norm_job *j, int64_t at, int64_t begin, int64_t end, const norm_factors *f,
@@ -230,9 +302,9 @@ SIMD_INLINE void SIMD(sums_plain)(const norm_job *j, int64_t at, int64_t begin, 
 }
 
 SIMD_FN static void SIMD(sums)(const norm_job *j, int64_t at, int64_t m, int64_t begin, int64_t end,
-                               const norm_factors *f, norm_sums *t) {
+                               const norm_factors *f, norm_state *t) {
     if (j->p.width == 1)
-        SIMD(sums_plain)(j, at, begin, end, f, t);
+        SIMD(sums_plain)(j, at, begin, end, f, &t->all);
     else if (m < LW)
         SIMD(sums_lanes)(j, at, m, begin, end, f, t, false, SIMD(mask_of)(j));
     else if (j->anew)
@@ -280,10 +352,11 @@ SIMD_FN static void SIMD(spread)(const norm_job *j, int64_t at, int64_t m, int64
         }
 }
 
-static const norm_loops SIMD(norm_loops) = {LW, SIMD(stats), SIMD(apply), SIMD(sums), SIMD(spread)};
+static const norm_loops SIMD(norm_loops) = {LW, SIMD(stats), SIMD(apply), SIMD(sums), SIMD(spread), SIMD(flush)};
 
 #undef LOAD
 #undef STORE
 #undef GROUPS
-#undef PLACES
+#undef AHEAD
+#undef STRETCHES
 #undef GRADIENT

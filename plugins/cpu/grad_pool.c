@@ -1,7 +1,6 @@
 /* cpu/grad_pool.c - MaxPoolGrad, AveragePoolGrad and GlobalAveragePoolGrad over float32, in blocks of channels,
  * channels last or plain. May use: grad.h, ref/ref_b.h, simd.h, wide.h. */
 #include "grad.h"
-#include "isa.h"
 #include "ref/ref_b.h"
 #include "simd_sets.h"
 #include "team.h"
@@ -76,15 +75,7 @@ typedef struct pool_impl {
     window windows[];
 } pool_impl;
 
-static const pool_loops *loops_here(void) {
-    cpu_isa isa = cpu_isa_best();
-#if defined(__x86_64__)
-    if (isa >= CPU_ISA_AVX512) return &pool_loops_avx512;
-    if (isa >= CPU_ISA_AVX2) return &pool_loops_avx2;
-#endif
-    (void)isa;
-    return &pool_loops_base;
-}
+static const pool_loops *loops_here(void) { return SIMD_BEST(pool_loops); }
 
 /* Task i: an image's chunk of channels. */
 static void planes(void *ctx, uint64_t begin, uint64_t end) {

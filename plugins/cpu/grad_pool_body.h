@@ -1,5 +1,11 @@
 /* cpu/grad_pool_body.h - grad_pool.c's inner loops, once for each instruction set (simd.h, wide.h): one image's chunk
  * of channels. No include guard. */
+#undef UNROLL
+#if defined(__clang__) /* sees it by itself, and complains where sizes are not known */
+#define UNROLL
+#else
+#define UNROLL _Pragma("GCC unroll 4")
+#endif
 
 SIMD_INLINE void SIMD(load_some)(wf *v, const float *p, int64_t m, const bool full) {
     if (full) {
@@ -22,34 +28,43 @@ SIMD_INLINE void SIMD(clear)(float *p, const pool_job *j, int64_t m, const bool 
     for (int64_t i = 0; i < j->in.s; i++, p += j->in.step) SIMD(store_some)(p, &none, m, full);
 }
 
+/* The greatest of a window's places, the first one among equals or among what is no number, gets all of dy. n1, n2: the
+ * window's size, known where this is inlined, or 0. */
+SIMD_INLINE void SIMD(max_window)(const pool_job *j, const window *w, const float *x, const float *dy, float *dx,
+                                  int64_t m, const bool full, const int n1, const int n2) {
+    const int64_t step = j->in.step, deep = n1 ? 1 : w->n[0], high = n1 ? n1 : w->n[1], wide = n2 ? n2 : w->n[2];
+    wf best, v, g;
+    wi which = (wi){0} + (int32_t)w->at;
+    SIMD(load_some)(&best, x + w->at * step, m, full);
+    for (int64_t d = 0; d < deep; d++)
+        UNROLL for (int64_t h = 0; h < high; h++) UNROLL for (int64_t i = 0; i < wide; i++) {
+            const int64_t at = w->at + d * w->step[0] + h * w->step[1] + i * w->step[2];
+            SIMD(load_some)(&v, x + at * step, m, full);
+            const wi more = ~(v <= best) & (best == best);
+            best = W_SELECT(more, v, best);
+            which = (more & ((wi){0} + (int32_t)at)) | (~more & which);
+        }
+    SIMD(load_some)(&g, dy, m, full);
+    for (int64_t d = 0; d < deep; d++)
+        UNROLL for (int64_t h = 0; h < high; h++) UNROLL for (int64_t i = 0; i < wide; i++) {
+            const int64_t at = w->at + d * w->step[0] + h * w->step[1] + i * w->step[2];
+            SIMD(load_some)(&v, dx + at * step, m, full);
+            v += W_KEEP(which == (int32_t)at, g);
+            SIMD(store_some)(dx + at * step, &v, m, full);
+        }
+}
+
 SIMD_INLINE void SIMD(max_lanes)(const pool_job *j, const float *x, const float *dy, float *dx, int64_t m,
                                  const bool full) {
-    const int64_t step = j->in.step;
     SIMD(clear)(dx, j, m, full);
     for (int64_t o = 0; o < j->out.s; o++, dy += j->out.step) {
-        const window w = j->windows[o];
-        wf best = {0}, v, g;
-        wi which = (wi){0} - 1;
-        for (int64_t d = 0; d < w.n[0]; d++)
-            for (int64_t h = 0; h < w.n[1]; h++) {
-                int64_t at = w.at + d * w.step[0] + h * w.step[1];
-                for (int64_t i = 0; i < w.n[2]; i++, at += w.step[2]) {
-                    SIMD(load_some)(&v, x + at * step, m, full);
-                    wi more = (which < 0) | (v > best) | ((v != v) & (best == best));
-                    best = W_SELECT(more, v, best);
-                    which = (more & ((wi){0} + (int32_t)at)) | (~more & which);
-                }
-            }
-        SIMD(load_some)(&g, dy, m, full);
-        for (int64_t d = 0; d < w.n[0]; d++)
-            for (int64_t h = 0; h < w.n[1]; h++) {
-                int64_t at = w.at + d * w.step[0] + h * w.step[1];
-                for (int64_t i = 0; i < w.n[2]; i++, at += w.step[2]) {
-                    SIMD(load_some)(&v, dx + at * step, m, full);
-                    v += W_KEEP(which == (int32_t)at, g);
-                    SIMD(store_some)(dx + at * step, &v, m, full);
-                }
-            }
+        const window *w = &j->windows[o];
+        if (full && w->n[0] == 1 && w->n[1] == 3 && w->n[2] == 3)
+            SIMD(max_window)(j, w, x, dy, dx, m, full, 3, 3);
+        else if (full && w->n[0] == 1 && w->n[1] == 2 && w->n[2] == 2)
+            SIMD(max_window)(j, w, x, dy, dx, m, full, 2, 2);
+        else if (w->n[0])
+            SIMD(max_window)(j, w, x, dy, dx, m, full, 0, 0);
     }
 }
 

@@ -4,7 +4,6 @@
  * Sums over rows are joined in an order that shapes and the number of threads decide. May use: grad.h, simd.h, wide.h.
  */
 #include "grad.h"
-#include "isa.h"
 #include "simd_sets.h"
 #include "team.h"
 
@@ -56,15 +55,7 @@ struct row_job {
 #include "wide.h"
 #include "grad_rows_body.h"
 
-static const row_loops *loops_here(void) {
-    cpu_isa isa = cpu_isa_best();
-#if defined(__x86_64__)
-    if (isa >= CPU_ISA_AVX512) return &row_loops_avx512;
-    if (isa >= CPU_ISA_AVX2) return &row_loops_avx2;
-#endif
-    (void)isa;
-    return &row_loops_base;
-}
+static const row_loops *loops_here(void) { return SIMD_BEST(row_loops); }
 
 static uint64_t grain_of(const row_job *j) { return (uint64_t)(8192 / j->n + 1); }
 

@@ -7,7 +7,6 @@
  */
 #include "dn_conv.h"
 #include "grad.h"
-#include "isa.h"
 #include "simd_sets.h"
 #include "team.h"
 
@@ -59,15 +58,7 @@ struct small_job {
 
 enum { PLACES = 256, TAPS = 49 }; /* at most */
 
-static const small_loops *loops_here(void) {
-    cpu_isa isa = cpu_isa_best();
-#if defined(__x86_64__)
-    if (isa >= CPU_ISA_AVX512) return &small_loops_avx512;
-    if (isa >= CPU_ISA_AVX2) return &small_loops_avx2;
-#endif
-    (void)isa;
-    return &small_loops_base;
-}
+static const small_loops *loops_here(void) { return SIMD_BEST(small_loops); }
 
 /* ---- packing ---- */
 

@@ -3,7 +3,6 @@
  * Each is one pass over memory, and may write over its inputs. May use: grad.h, simd.h, wide.h.
  */
 #include "grad.h"
-#include "isa.h"
 #include "simd_sets.h"
 #include "team.h"
 
@@ -51,15 +50,7 @@ struct update_job {
 #include "wide.h"
 #include "grad_update_body.h"
 
-static const update_loops *loops_here(void) {
-    cpu_isa isa = cpu_isa_best();
-#if defined(__x86_64__)
-    if (isa >= CPU_ISA_AVX512) return &update_loops_avx512;
-    if (isa >= CPU_ISA_AVX2) return &update_loops_avx2;
-#endif
-    (void)isa;
-    return &update_loops_base;
-}
+static const update_loops *loops_here(void) { return SIMD_BEST(update_loops); }
 
 /* ---- steps ---- */
 

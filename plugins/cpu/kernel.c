@@ -158,7 +158,15 @@ static void ref_destroy(cpu_kernel *k) {
     free(r);
 }
 
+/* 8-bit operands that stand for real numbers: what has no fast kernel for them is faster in floats. */
+static bool quantized(const pare_kernel_spec *s) {
+    for (uint32_t i = 0; i < s->n_in; i++)
+        if (s->in[i]->n_scales) return true;
+    return s->n_out && s->out[0]->n_scales;
+}
+
 pare_status cpu_make_ref(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
+    if (quantized(s)) return PARE_EUNSUPPORTED;
     const ref_op *op = ref_find(s->domain, s->op_type);
     if (!op || (op->supports && !op->supports(s))) return PARE_EUNSUPPORTED;
     if (candidate) return PARE_ENOTFOUND;

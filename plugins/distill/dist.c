@@ -7,8 +7,6 @@
  */
 #include "common.h"
 
-#include <stdlib.h>
-
 enum { ARG_TEACHER, ARG_WEIGHTS, ARG_TEMPERATURE, ARG_BETA, ARG_GAMMA, ARG_CROSS_ENTROPY, N_PARAMS };
 
 static const pare_param params[N_PARAMS] = {
@@ -24,34 +22,8 @@ static const pare_param params[N_PARAMS] = {
                                 .doc = "Weight of cross-entropy by labels; 0: it takes none."),
 };
 
-typedef struct dist {
-    distill_teachers *teachers;
-    double temperature, beta, gamma, cross_entropy;
-} dist;
-
-static void destroy(void *self) {
-    if (self) free(((dist *)self)->teachers);
-    free(self);
-}
-
 static pare_status create(const pare_host *host, const pare_arg *args, void **self) {
-    dist *l = calloc(1, sizeof *l);
-    if (!l) return PARE_ENOMEM;
-    l->temperature = args[ARG_TEMPERATURE].u.f;
-    l->beta = args[ARG_BETA].u.f;
-    l->gamma = args[ARG_GAMMA].u.f;
-    l->cross_entropy = args[ARG_CROSS_ENTROPY].u.f;
-    pare_status st = distill_teachers_new(host, &args[ARG_TEACHER], &args[ARG_WEIGHTS], &l->teachers);
-    if (!st && l->beta == 0 && l->gamma == 0) {
-        PARE_REPORT(host, PARE_ERROR, .code = "distill.nothing", .param = "beta",
-                    .message = "beta and gamma are both 0: the teacher would not count");
-        st = PARE_EINVAL;
-    }
-    if (st)
-        destroy(l);
-    else
-        *self = l;
-    return st;
+    return distill_create_of_two(host, args, params, ARG_BETA, ARG_GAMMA, self);
 }
 
 /* The length of a's rows along axis. Behind the root stands what is far below any real square, so that its derivative
@@ -74,21 +46,23 @@ static uint32_t apart(nodes *b, uint32_t p, uint32_t q, int64_t axis) {
 }
 
 static pare_status build(void *self, const pare_host *host, pare_model *model, const pare_loss_io *io, uint32_t *loss) {
-    const dist *l = self;
+    const distill_loss *l = self;
+    const double temperature = distill_number(l, ARG_TEMPERATURE), by_labels = distill_number(l, ARG_CROSS_ENTROPY);
+    const double beta = distill_number(l, ARG_BETA), gamma = distill_number(l, ARG_GAMMA);
     nodes b;
     uint32_t soft = 0, hard = 0;
-    pare_status st = distill_ready(host, distill_dist.id, io, l->teachers, l->cross_entropy > 0);
+    pare_status st = distill_ready(host, distill_dist.id, io, l, by_labels > 0);
     if (!st) st = nodes_open(&b, host, model, io);
     if (st) return st;
-    uint32_t p = softmax(&b, io->logits, l->temperature);
-    for (uint64_t i = 0; i < l->teachers->n; i++) {
-        const double share = l->teachers->share[i] * l->temperature * l->temperature;
+    uint32_t p = softmax(&b, io->logits, temperature);
+    for (uint64_t i = 0; i < l->n; i++) {
+        const double share = l->share[i] * temperature * temperature;
         if (share == 0) continue;
-        uint32_t q = softmax(&b, io->teachers[i], l->temperature);
-        if (l->beta > 0) soft = plus(&b, soft, times(&b, apart(&b, p, q, 1), l->beta * share));
-        if (l->gamma > 0) soft = plus(&b, soft, times(&b, apart(&b, p, q, 0), l->gamma * share));
+        uint32_t q = softmax(&b, io->teachers[i], temperature);
+        if (beta > 0) soft = plus(&b, soft, times(&b, apart(&b, p, q, 1), beta * share));
+        if (gamma > 0) soft = plus(&b, soft, times(&b, apart(&b, p, q, 0), gamma * share));
     }
-    if (l->cross_entropy > 0) hard = times(&b, cross_entropy(&b, io), l->cross_entropy);
+    if (by_labels > 0) hard = times(&b, cross_entropy(&b, io), by_labels);
     return nodes_close(&b, plus(&b, soft, hard), loss);
 }
 
@@ -103,5 +77,5 @@ const pare_loss distill_dist = {
     .param_stride = sizeof(pare_param),
     .create = create,
     .build = build,
-    .destroy = destroy,
+    .destroy = distill_destroy,
 };

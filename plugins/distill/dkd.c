@@ -7,8 +7,6 @@
  */
 #include "common.h"
 
-#include <stdlib.h>
-
 enum { ARG_TEACHER, ARG_WEIGHTS, ARG_TEMPERATURE, ARG_ALPHA, ARG_BETA, ARG_CROSS_ENTROPY, ARG_WARMUP, N_PARAMS };
 
 static const pare_param params[N_PARAMS] = {
@@ -26,35 +24,8 @@ static const pare_param params[N_PARAMS] = {
               .doc = "The teacher counts for more and more until so many epochs are done; 0: fully at once."),
 };
 
-typedef struct dkd {
-    distill_teachers *teachers;
-    double temperature, alpha, beta, cross_entropy, warmup;
-} dkd;
-
-static void destroy(void *self) {
-    if (self) free(((dkd *)self)->teachers);
-    free(self);
-}
-
 static pare_status create(const pare_host *host, const pare_arg *args, void **self) {
-    dkd *l = calloc(1, sizeof *l);
-    if (!l) return PARE_ENOMEM;
-    l->temperature = args[ARG_TEMPERATURE].u.f;
-    l->alpha = args[ARG_ALPHA].u.f;
-    l->beta = args[ARG_BETA].u.f;
-    l->cross_entropy = args[ARG_CROSS_ENTROPY].u.f;
-    l->warmup = args[ARG_WARMUP].u.f;
-    pare_status st = distill_teachers_new(host, &args[ARG_TEACHER], &args[ARG_WEIGHTS], &l->teachers);
-    if (!st && l->alpha == 0 && l->beta == 0) {
-        PARE_REPORT(host, PARE_ERROR, .code = "distill.nothing", .param = "alpha",
-                    .message = "alpha and beta are both 0: the teacher would not count");
-        st = PARE_EINVAL;
-    }
-    if (st)
-        destroy(l);
-    else
-        *self = l;
-    return st;
+    return distill_create_of_two(host, args, params, ARG_ALPHA, ARG_BETA, self);
 }
 
 /* What is known of one side's logits. */
@@ -81,27 +52,31 @@ static uint32_t part(nodes *b, uint32_t log_teacher, uint32_t log_student) {
 }
 
 /* (N, 1) */
-static uint32_t of_teacher(nodes *b, const dkd *l, const side *s, const side *t) {
+static uint32_t of_teacher(nodes *b, const distill_loss *l, const side *s, const side *t) {
     uint32_t hit = 0, others = 0;
-    if (l->alpha > 0) {
+    if (distill_number(l, ARG_ALPHA) > 0) {
         hit = node2(b, "Add", part(b, t->log_hit, s->log_hit), part(b, t->log_rest, s->log_rest));
-        hit = times(b, hit, l->alpha);
+        hit = times(b, hit, distill_number(l, ARG_ALPHA));
     }
-    if (l->beta > 0) others = times(b, reduce(b, "ReduceSum", part(b, t->log_others, s->log_others), 1, 1), l->beta);
+    if (distill_number(l, ARG_BETA) > 0)
+        others =
+            times(b, reduce(b, "ReduceSum", part(b, t->log_others, s->log_others), 1, 1), distill_number(l, ARG_BETA));
     return plus(b, hit, others);
 }
 
 static pare_status build(void *self, const pare_host *host, pare_model *model, const pare_loss_io *io, uint32_t *loss) {
-    const dkd *l = self;
+    const distill_loss *l = self;
+    const double temperature = distill_number(l, ARG_TEMPERATURE), warmup = distill_number(l, ARG_WARMUP);
+    const double by_labels = distill_number(l, ARG_CROSS_ENTROPY);
     nodes b;
     uint32_t soft = 0, hard = 0;
-    pare_status st = distill_ready(host, distill_dkd.id, io, l->teachers, 1);
+    pare_status st = distill_ready(host, distill_dkd.id, io, l, 1);
     if (!st && io->classes < 2) {
         PARE_REPORT(host, PARE_ERROR, .code = "distill.classes",
                     .message = "distill.dkd compares the classes beside the labelled one, and there is only one class");
         st = PARE_EINVAL;
     }
-    if (!st && l->warmup > 0 && !PARE_HAS(pare_loss_io, io, epoch)) {
+    if (!st && warmup > 0 && !PARE_HAS(pare_loss_io, io, epoch)) {
         PARE_REPORT(host, PARE_ERROR, .code = "distill.warmup", .param = "warmup",
                     .message = "this host does not tell losses how many epochs are done: there is no warmup");
         st = PARE_EUNSUPPORTED;
@@ -109,18 +84,18 @@ static pare_status build(void *self, const pare_host *host, pare_model *model, c
     if (!st) st = nodes_open(&b, host, model, io);
     if (st) return st;
     const uint32_t hit = one_hot(&b, io);
-    const side s = side_of(&b, io->logits, l->temperature, hit);
-    for (uint64_t i = 0; i < l->teachers->n; i++) {
-        if (l->teachers->share[i] == 0) continue;
-        const side t = side_of(&b, io->teachers[i], l->temperature, hit);
-        soft = plus(&b, soft, times(&b, of_teacher(&b, l, &s, &t), l->teachers->share[i]));
+    const side s = side_of(&b, io->logits, temperature, hit);
+    for (uint64_t i = 0; i < l->n; i++) {
+        if (l->share[i] == 0) continue;
+        const side t = side_of(&b, io->teachers[i], temperature, hit);
+        soft = plus(&b, soft, times(&b, of_teacher(&b, l, &s, &t), l->share[i]));
     }
-    soft = times(&b, mean(&b, soft), l->temperature * l->temperature);
-    if (l->warmup > 0) {
-        uint32_t share = node2(&b, "Min", times(&b, io->epoch, 1 / l->warmup), number(&b, 1));
+    soft = times(&b, mean(&b, soft), temperature * temperature);
+    if (warmup > 0) {
+        uint32_t share = node2(&b, "Min", times(&b, io->epoch, 1 / warmup), number(&b, 1));
         soft = node2(&b, "Mul", soft, share);
     }
-    if (l->cross_entropy > 0) hard = times(&b, cross_entropy(&b, io), l->cross_entropy);
+    if (by_labels > 0) hard = times(&b, cross_entropy(&b, io), by_labels);
     return nodes_close(&b, plus(&b, soft, hard), loss);
 }
 
@@ -135,5 +110,5 @@ const pare_loss distill_dkd = {
     .param_stride = sizeof(pare_param),
     .create = create,
     .build = build,
-    .destroy = destroy,
+    .destroy = distill_destroy,
 };

@@ -6,8 +6,6 @@
  */
 #include "hinton.h"
 
-#include <stdlib.h>
-
 const pare_param hinton_params[HINTON_N_PARAMS] = {
     [HINTON_TEACHER] = PARAM_TEACHER,
     [HINTON_WEIGHTS] = PARAM_WEIGHTS,
@@ -16,29 +14,6 @@ const pare_param hinton_params[HINTON_N_PARAMS] = {
                            .max = 1, .doc = "The teachers' share of the loss; the rest is cross-entropy by labels."),
 };
 
-typedef struct hinton {
-    distill_teachers *teachers;
-    double temperature, alpha;
-} hinton;
-
-static void destroy(void *self) {
-    if (self) free(((hinton *)self)->teachers);
-    free(self);
-}
-
-static pare_status create(const pare_host *host, const pare_arg *args, void **self) {
-    hinton *h = calloc(1, sizeof *h);
-    if (!h) return PARE_ENOMEM;
-    h->temperature = args[HINTON_TEMPERATURE].u.f;
-    h->alpha = args[HINTON_ALPHA].u.f;
-    pare_status st = distill_teachers_new(host, &args[HINTON_TEACHER], &args[HINTON_WEIGHTS], &h->teachers);
-    if (st)
-        destroy(h);
-    else
-        *self = h;
-    return st;
-}
-
 /* (N, K): p * (log p - log q), of one teacher. */
 static uint32_t divergence(nodes *b, uint32_t teacher, uint32_t log_student, double temperature) {
     uint32_t log_teacher = log_softmax(b, teacher, temperature);
@@ -46,23 +21,24 @@ static uint32_t divergence(nodes *b, uint32_t teacher, uint32_t log_student, dou
 }
 
 static pare_status build(void *self, const pare_host *host, pare_model *model, const pare_loss_io *io, uint32_t *loss) {
-    const hinton *h = self;
+    const distill_loss *h = self;
+    const double temperature = distill_number(h, HINTON_TEMPERATURE), alpha = distill_number(h, HINTON_ALPHA);
     nodes b;
     uint32_t soft = 0, hard = 0;
-    pare_status st = distill_ready(host, distill_hinton.id, io, h->teachers, h->alpha < 1);
+    pare_status st = distill_ready(host, distill_hinton.id, io, h, alpha < 1);
     if (!st) st = nodes_open(&b, host, model, io);
     if (st) return st;
-    if (h->alpha > 0) {
-        uint32_t log_student = log_softmax(&b, io->logits, h->temperature);
-        for (uint64_t i = 0; i < h->teachers->n; i++) {
-            if (h->teachers->share[i] == 0) continue;
-            uint32_t one = divergence(&b, io->teachers[i], log_student, h->temperature);
-            soft = plus(&b, soft, times(&b, one, h->teachers->share[i]));
+    if (alpha > 0) {
+        uint32_t log_student = log_softmax(&b, io->logits, temperature);
+        for (uint64_t i = 0; i < h->n; i++) {
+            if (h->share[i] == 0) continue;
+            uint32_t one = divergence(&b, io->teachers[i], log_student, temperature);
+            soft = plus(&b, soft, times(&b, one, h->share[i]));
         }
         soft = mean(&b, reduce(&b, "ReduceSum", soft, 1, 0));
-        soft = times(&b, soft, h->alpha * h->temperature * h->temperature);
+        soft = times(&b, soft, alpha * temperature * temperature);
     }
-    if (h->alpha < 1) hard = times(&b, cross_entropy(&b, io), 1 - h->alpha);
+    if (alpha < 1) hard = times(&b, cross_entropy(&b, io), 1 - alpha);
     return nodes_close(&b, plus(&b, soft, hard), loss);
 }
 
@@ -75,7 +51,7 @@ const pare_loss distill_hinton = {
     .params = hinton_params,
     .n_params = HINTON_N_PARAMS,
     .param_stride = sizeof(pare_param),
-    .create = create,
+    .create = distill_create,
     .build = build,
-    .destroy = destroy,
+    .destroy = distill_destroy,
 };

@@ -5,7 +5,6 @@
 #include "hinton.h"
 
 #include <pare/fit.h>
-#include <pare/note.h>
 
 /* What is wrong with the arguments is said before anything is trained. */
 static pare_status create(const pare_host *host, const pare_arg *args, void **self) {
@@ -18,26 +17,8 @@ static pare_status create(const pare_host *host, const pare_arg *args, void **se
 }
 
 static pare_status apply(void *self, const pare_host *host, pare_model *model) {
-    const pare_fit_api *fit = host->ext(host, PARE_FIT_V1);
-    const pare_note_api *note = host->ext(host, PARE_NOTE_V1);
     const pare_fit_request request = {.size = sizeof request, .loss = distill_hinton.id, .loss_args = self};
-    pare_fit_state state = {.size = sizeof state};
-    pare_fit *f = NULL;
-    if (!fit) {
-        PARE_REPORT(host, PARE_ERROR, .code = "distill.no-fit",
-                    .message = "distill.hinton trains, and there is no training here");
-        return PARE_EUNSUPPORTED;
-    }
-    pare_status st = fit->open(host, model, &request, &f);
-    if (st) return st;
-    st = fit->run(host, f, 0);
-    if (!st) st = fit->state(host, f, &state);
-    if (!st && note) {
-        note->number(host, "steps", (double)state.step);
-        note->number(host, "loss", state.loss);
-    }
-    const pare_status closed = fit->close(host, f);
-    return st ? st : closed;
+    return pare_fit_through(host, model, &request);
 }
 
 const pare_technique distill_hinton_technique = {
@@ -51,4 +32,5 @@ const pare_technique distill_hinton_technique = {
     .param_stride = sizeof(pare_param),
     .create = create,
     .apply = apply,
+    .loss = "distill.hinton",
 };

@@ -16,7 +16,7 @@ enum { ARG_DATA, ARG_SAMPLES, ARG_BATCH, ARG_MOMENTUM, N_PARAMS };
 
 static const pare_param params[N_PARAMS] = {
     [ARG_DATA] =
-        PARAM(.type = PARE_PARAM_STRING, .flags = PARE_PARAM_OPTIONAL, .name = "data",
+        PARAM(.type = PARE_PARAM_DATA, .flags = PARE_PARAM_OPTIONAL, .name = "data",
               .doc = "The set of `data` that statistics are taken over; left out: the one the step trains on."),
     [ARG_SAMPLES] = PARAM(.type = PARE_PARAM_INT, .name = "samples", .dflt = "1024", .min = 0, .max = 1e12,
                           .doc = "At most so many of its samples; 0: all."),

@@ -2,13 +2,16 @@
  *
  * The host owns optimiser, schedule, batches, masks, progress, checkpoints and cancellation, as the step's `fit:` block
  * says; a technique supplies what is its own: a loss, and hooks. Weights belong to the step's view; while a fit is open
- * they live on the device, and the view gets them back at close. [run]. May include: host.h, loss.h, tensor.h.
+ * they live on the device, and the view gets them back at close. [run]. May include: host.h, loss.h, note.h,
+ * tensor.h.
  */
 #ifndef PARE_FIT_H
 #define PARE_FIT_H
 
 #include <pare/loss.h>
+#include <pare/note.h>
 #include <pare/tensor.h>
+#include <string.h>
 
 #define PARE_FIT_V1 "pare.fit/1"
 
@@ -84,5 +87,37 @@ typedef struct pare_fit_api {
     /* 1: the step has a `fit:` block. In create and check as well; nothing is opened for it. */
     uint32_t (*has)(const pare_host *);
 } pare_fit_api;
+
+/* All that a technique does which only trains: opens a fit, runs it to its end, notes `steps` and `loss`, closes it.
+ * PARE_EUNSUPPORTED, reported: the host doesn't train. */
+static inline pare_status pare_fit_through(const pare_host *host, pare_model *model, const pare_fit_request *request) {
+    const pare_fit_api *fit = (const pare_fit_api *)host->ext(host, PARE_FIT_V1);
+    const pare_note_api *note = (const pare_note_api *)host->ext(host, PARE_NOTE_V1);
+    pare_fit *f = NULL;
+    pare_status st, closed;
+    if (!fit) {
+        pare_diag said;
+        memset(&said, 0, sizeof said);
+        said.size = sizeof said;
+        said.severity = PARE_ERROR;
+        said.code = "train.no-fit";
+        said.message = "the step trains, and there is no training here";
+        host->report(host, &said);
+        return PARE_EUNSUPPORTED;
+    }
+    st = fit->open(host, model, request, &f);
+    if (st) return st;
+    st = fit->run(host, f, 0);
+    if (!st && note) {
+        pare_fit_state state;
+        memset(&state, 0, sizeof state);
+        state.size = sizeof state;
+        st = fit->state(host, f, &state);
+        if (!st) note->number(host, "steps", (double)state.step);
+        if (!st) note->number(host, "loss", state.loss);
+    }
+    closed = fit->close(host, f);
+    return st ? st : closed;
+}
 
 #endif

@@ -22,7 +22,8 @@
     /* ---- forward in training mode ---- */                                                                           \
     /* y, and the statistics of this batch: mean and 1/sqrt(biased variance + epsilon), (C). running' = momentum *     \
      * running + (1 - momentum) * batch's, the variance unbiased (n / (n - 1)). epsilon, momentum: ONNX's, as          \
-     * BatchNormalization's. relu (int, 0): y = max(y, 0) on top; high (float): then min(y, high), with relu alone. */ \
+     * BatchNormalization's. relu (int, 0): y = max(y, 0) on top; high (float): then min(y, high), with relu alone.    \
+     * mean and var may be absent where mean' and var' are: y alone is computed again, bit for bit. */                 \
     X(BatchNormTrain, "x scale bias mean var", "y mean'=mean var'=var saved_mean saved_inv_std")                       \
     /* y = x * keep / (1 - ratio); keep is drawn by Philox from (seed, stream, step, element's number in plain order). \
      * step: int64 scalar, the same in forward and backward, where dx is this op applied to dy. ratio, seed, stream. */\

@@ -18,7 +18,9 @@
     X(PARE_PARAM_STRING, 4, "string")                                                                                  \
     X(PARE_PARAM_PATTERN, 5, "pattern") /* names a layer or tensor: "layer1.*", "re:^fc", "Conv#3" */                  \
     X(PARE_PARAM_MODEL, 6, "model")     /* an earlier step's id, a model's name, or a file */                          \
-    X(PARE_PARAM_TABLE, 7, "table")     /* a list of records with the columns `columns` */
+    X(PARE_PARAM_TABLE, 7, "table")     /* a list of records with the columns `columns`; a lone record is taken too */    \
+    X(PARE_PARAM_DATA, 8, "data")       /* a set of the pipeline's `data`, or "random" (pare/run.h) */                   \
+    X(PARE_PARAM_FILE, 9, "file")       /* a file, relative to the pipeline's; the plugin gets an absolute path */
 
 enum {
 #define PARE_PARAM_ENUM_(name, value, text) name = (value),
@@ -43,7 +45,8 @@ typedef struct pare_param {
     const char *name;           /* [static] the key: lower case, digits, '_' */
     const char *doc;            /* [static] one sentence */
     const char *unit;           /* [static] "fraction", "bits", … or NULL */
-    const char *dflt;           /* [static] the default as YAML: "0.5", "[Conv, Gemm]"; NULL: required (or OPTIONAL) */
+    const char *dflt;           /* [static] the default as YAML: "0.5", "[Conv, Gemm]"; NULL: required (or OPTIONAL).
+                                 * Of DATA it can only be "random", and FILE has none */
     double min, max;            /* inclusive unless EXCL_*; both 0: unbounded. INT and FLOAT, element-wise for lists */
     const char *const *choices; /* [static] NULL-terminated; ENUM only */
     const struct pare_param *columns; /* [static] TABLE only: the columns, walked by column_stride */
@@ -55,7 +58,7 @@ typedef struct pare_arg {
     union {
         int64_t i;                   /* BOOL (0, 1), INT, ENUM (index into choices) */
         double f;                    /* FLOAT */
-        const char *s;               /* STRING, PATTERN, MODEL; UTF-8 */
+        const char *s;               /* STRING, PATTERN, MODEL, DATA, FILE; UTF-8 */
         const struct pare_arg *list; /* LIST: n elements; TABLE: n rows of n_columns arguments each, row after row */
     } u;
     uint64_t n; /* list or table length; 1 for a scalar; 0: absent (OPTIONAL, or an empty list) */

@@ -17,6 +17,7 @@
 #include <pare/param.h>
 #include <pare/pass.h>
 #include <pare/random.h>
+#include <pare/run.h>
 #include <pare/status.h>
 #include <pare/technique.h>
 #include <pare/tensor.h>

@@ -14,8 +14,10 @@
 
 typedef struct pare_runner pare_runner; /* opaque: the host's, a model opened on a set */
 
+enum { PARE_RUNNER_FINITE = 1 }; /* next refuses a sample that holds NaN or Inf, and names it (PARE_EINVAL) */
+
 typedef struct pare_runner_request {
-    uint32_t size, flags;
+    uint32_t size, flags; /* PARE_RUNNER_* */
     /* Values of the main graph to look at (fusion stops only there), NULL: the graph's outputs. */
     const uint32_t *values;
     uint64_t n_values;
@@ -68,6 +70,8 @@ typedef struct pare_run_api {
     /* Would this machine's device run the op in these dtypes (op_type of ai.onnx, 8-bit operands) other than as float?
      * *fast: 1 yes, with int8 instructions that don't saturate; 2 yes, by pairs that may saturate; 0 no. */
     pare_status (*int8)(const pare_host *, const char *op_type, uint32_t x_dtype, uint32_t w_dtype, uint32_t *fast);
+    /* What a person calls a sample (pare_runner_batch.samples): its file, or "sample 17 of train". Until close. */
+    const char *(*sample_name)(const pare_host *, pare_runner *, uint64_t sample);
 } pare_run_api;
 
 #endif

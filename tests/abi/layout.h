@@ -22,7 +22,7 @@
     S(pare_technique) F(pare_technique, size) F(pare_technique, flags) F(pare_technique, id) \
         F(pare_technique, version) F(pare_technique, summary) F(pare_technique, params) F(pare_technique, n_params) \
         F(pare_technique, param_stride) F(pare_technique, create) F(pare_technique, check) F(pare_technique, apply) \
-        F(pare_technique, destroy) \
+        F(pare_technique, destroy) F(pare_technique, loss) \
     S(pare_view) F(pare_view, size) F(pare_view, dtype) F(pare_view, device_type) F(pare_view, device_id) \
         F(pare_view, data) F(pare_view, byte_offset) F(pare_view, dims) F(pare_view, strides) F(pare_view, count) \
         F(pare_view, nbytes) F(pare_view, ndim) F(pare_view, writable) \
@@ -70,13 +70,23 @@
         F(pare_layer_note, requested) F(pare_layer_note, achieved) F(pare_layer_note, keys) \
         F(pare_layer_note, values) \
     S(pare_note_api) F(pare_note_api, size) F(pare_note_api, reserved) F(pare_note_api, number) \
-        F(pare_note_api, text) F(pare_note_api, layer) F(pare_note_api, curve) \
+        F(pare_note_api, text) F(pare_note_api, layer) F(pare_note_api, curve) F(pare_note_api, file) \
+    S(pare_runner_request) F(pare_runner_request, size) F(pare_runner_request, flags) \
+        F(pare_runner_request, values) F(pare_runner_request, n_values) F(pare_runner_request, data) \
+        F(pare_runner_request, samples) F(pare_runner_request, batch) F(pare_runner_request, reserved) \
+    S(pare_runner_batch) F(pare_runner_batch, size) F(pare_runner_batch, reserved) F(pare_runner_batch, first) \
+        F(pare_runner_batch, n) F(pare_runner_batch, samples) F(pare_runner_batch, labels) F(pare_runner_batch, total) \
+    S(pare_runner_set) F(pare_runner_set, size) F(pare_runner_set, labelled) F(pare_runner_set, count) \
+        F(pare_runner_set, sha256) F(pare_runner_set, reserved) \
+    S(pare_run_api) F(pare_run_api, size) F(pare_run_api, reserved) F(pare_run_api, open) F(pare_run_api, next) \
+        F(pare_run_api, value) F(pare_run_api, rewind) F(pare_run_api, close) F(pare_run_api, set) \
+        F(pare_run_api, fingerprint) F(pare_run_api, evaluate) F(pare_run_api, int8) F(pare_run_api, sample_name) \
     S(pare_layout) F(pare_layout, kind) F(pare_layout, reserved) F(pare_layout, id) F(pare_layout, nbytes) \
     S(pare_operand) F(pare_operand, size) F(pare_operand, flags) F(pare_operand, dtype) F(pare_operand, ndim) \
         F(pare_operand, dims) F(pare_operand, layout) F(pare_operand, data) F(pare_operand, scale) \
         F(pare_operand, zero_point) F(pare_operand, n_scales) F(pare_operand, axis) F(pare_operand, reserved) \
     S(pare_post_op) F(pare_post_op, size) F(pare_post_op, kind) F(pare_post_op, alpha) F(pare_post_op, beta) \
-        F(pare_post_op, operand) F(pare_post_op, reserved) \
+        F(pare_post_op, operand) F(pare_post_op, dtype) \
     S(pare_named_attribute) F(pare_named_attribute, name) F(pare_named_attribute, value) \
         F(pare_named_attribute, tensor) \
     S(pare_kernel_spec) F(pare_kernel_spec, size) F(pare_kernel_spec, flags) F(pare_kernel_spec, op_type) \
@@ -93,7 +103,11 @@
         F(pare_loss_io, epoch) F(pare_loss_io, reserved) \
     S(pare_loss) F(pare_loss, size) F(pare_loss, flags) F(pare_loss, id) F(pare_loss, version) F(pare_loss, summary) \
         F(pare_loss, params) F(pare_loss, n_params) F(pare_loss, param_stride) F(pare_loss, create) \
-        F(pare_loss, build) F(pare_loss, destroy) \
+        F(pare_loss, build) F(pare_loss, destroy) F(pare_loss, evaluate) \
+    S(pare_loss_values) F(pare_loss_values, size) F(pare_loss_values, reserved) F(pare_loss_values, rows) \
+        F(pare_loss_values, classes) F(pare_loss_values, logits) F(pare_loss_values, labels) \
+        F(pare_loss_values, targets) F(pare_loss_values, teachers) F(pare_loss_values, n_teachers) \
+        F(pare_loss_values, epoch) \
     S(pare_fit_request) F(pare_fit_request, size) F(pare_fit_request, flags) F(pare_fit_request, loss) \
         F(pare_fit_request, loss_args) \
     S(pare_recalibrate_request) F(pare_recalibrate_request, size) F(pare_recalibrate_request, batch) \

@@ -2,6 +2,7 @@
 """The bars, measured: prints one Markdown table. Ratios and medians, both sides in this one run.
 
 usage: run.py [--quick] [ROW ...]     rows: size packed roundtrip process gzip memory plugins fuzz first peak engine vit jpeg train train-memory distill
+              int8 int8-size quantize dynamic
 env:   PARE_BUILD (a release build tree), PARE_ASAN (an ASan build tree, for fuzz), PARE_SOURCE
 Needs onnx, onnxruntime and torch (tests/bench/requirements.txt); `./bootstrap bench` sets all of it up.
 """
@@ -497,10 +498,84 @@ def bench_train_memory(tmp):
             "<= 0.8x (goal 0.5x)", ratio <= 0.8)
 
 
+def bench_int8(tmp):
+    """int8 files in both engines, and against pare's own float32."""
+    import quantize as q
+    for net, bars in (("resnet18", {1: (0.8, 0.7, 3.3), 16: (0.9, 0.8, 3.0)}),
+                      ("mobilenet_v2", {1: (1.0, 0.85, None), 16: (1.0, 0.85, None)})):
+        model, wide = q.noise(PARE, tmp, net), q.plain(PARE, tmp, net)
+        for batch, (bar, goal, faster) in bars.items():
+            a, b = q.against(PARE, model, batch, 3 if QUICK else 5)
+            row(f"{net} 224 int8, batch {batch}, against ONNX Runtime on the same file",
+                f"{a:.2f} / {b:.2f} ms = {a / b:.2f}x", f"<= {bar}x (goal {goal}x)", a / b <= bar)
+            f = statistics.median(q.ours(PARE, wide, batch) for _ in range(3 if QUICK else 5))
+            row(f"{net} 224 int8, batch {batch}, against pare's own float32", f"{f:.2f} / {a:.2f} ms = {f / a:.2f}x faster",
+                f">= {faster}x (goal 4.2x)" if faster else "(no bar)", not faster or f / a >= faster)
+
+
+def bench_int8_size(tmp):
+    import quantize as q
+    n = q.noise(PARE, tmp, "resnet18").stat().st_size
+    row("resnet18 int8, 1000 classes: model.onnx", f"{n / 1e6:.3f} MB", "<= 11.85 MB", n <= 11.85e6)
+    cfg = tmp / "both.yaml"
+    cfg.write_text("version: 1\nmodels: {net: {zoo: resnet18}}\nsteps:\n  - {id: pruned, use: prune.unstructured, with: "
+                   "{sparsity: 0.9, ops: [Conv, Gemm]}}\n  - {id: int8, use: quantize.static, with: {data: random, samples: "
+                   "16, sanity: off}}\nreport: {metrics: [size]}\noutput: {dir: x, gzip: off, pack: on}\n")
+    model = q.run(PARE, cfg, tmp / "both")
+    gz = len(gzip.compress(model.read_bytes(), 9, mtime=0))
+    row("resnet18 90 % pruned and int8: gzip -9 of model.onnx", f"{gz / 1e6:.3f} MB", "<= 2.20 MB", gz <= 2.2e6)
+    packed = model.with_name("model.packed.onnx")
+    if not packed.exists():
+        row("its model.packed.onnx", "not written", "<= 2.50 MB (goal 2.40 MB)", False)
+        return
+    raw = packed.stat().st_size
+    q.theirs(packed, 1)
+    row("its model.packed.onnx, opened by ONNX Runtime", f"{raw / 1e6:.3f} MB", "<= 2.50 MB (goal 2.40 MB)", raw <= 2.5e6)
+
+
+def bench_quantize(tmp):
+    """Static quantization of mobilenet_v2 on 300 images of 224 x 224, whole processes."""
+    import quantize as q
+    python = Path(os.environ.get("PARE_QUANT_PYTHON", sys.executable))
+    model = q.plain(PARE, tmp, "mobilenet_v2")
+    theirs = {}
+    for how in ("entropy", "minmax", "nncf"):
+        n = 300 if how != "entropy" else 100  # it keeps all activations of all images: memory ends before 300 do
+        t = q.peer(python, model, q.images(tmp, n), tmp / "peer.onnx", how)
+        if t:
+            theirs[f"onnxruntime {how}" if how != "nncf" else how] = t * 300 / n
+    ours, peaks = {}, {}
+    for n in (300, 3000):
+        x = q.images(tmp, n)
+        cfg = q.config(tmp / f"q{n}.yaml", f"{{onnx: {model}}}", f"data: {{images: {{npy: {x}}}}}\n",
+                       f"{{data: images, samples: {n}, calibration: entropy, sanity: off}}")
+        cmd = [PARE, "run", cfg, "--out", tmp / "quantize", "--force", "--quiet"]
+        ours[n] = statistics.median(timed(cmd) for _ in range(1 if n > 300 else 3))
+        peaks[n] = peak_memory(cmd)
+        if n > 300:
+            x.unlink()
+    best = min(theirs, key=theirs.get)
+    told = ", ".join(f"{k} {v:.1f} s" for k, v in theirs.items())
+    row("static int8, mobilenet_v2, 300 images of 224, entropy, whole process, against the fastest peer",
+        f"{ours[300]:.2f} / {theirs[best]:.1f} s ({best}) = {ours[300] / theirs[best]:.2f}x; all: {told}",
+        "<= 0.2x (goal 0.1x)", ours[300] / theirs[best] <= 0.2)
+    row("its peak memory, 300 and 3000 images", f"{peaks[300] / 1e6:.0f} / {peaks[3000] / 1e6:.0f} MB",
+        "+ 5 % at most", peaks[3000] <= 1.05 * peaks[300])
+
+
+def bench_dynamic(tmp):
+    import quantize as q
+    model = q.dynamic(PARE, tmp)
+    a, b = q.against(PARE, model, 1, 3 if QUICK else 5)
+    row("BERT-like encoder, hidden 384, 6 layers, 128 tokens, dynamic int8, batch 1, against ONNX Runtime on the same file",
+        f"{a:.2f} / {b:.2f} ms = {a / b:.2f}x", "<= 1.0x (goal 0.8x)", a / b <= 1.0)
+
+
 ROWS = {"size": bench_size, "packed": bench_packed, "roundtrip": bench_roundtrip, "process": bench_process,
         "gzip": bench_gzip, "memory": bench_memory, "plugins": bench_plugins, "fuzz": bench_fuzz, "first": bench_first,
         "peak": bench_peak, "engine": bench_engine, "vit": bench_vit,
-        "jpeg": bench_jpeg, "train": bench_train, "train-memory": bench_train_memory, "distill": bench_distill}
+        "jpeg": bench_jpeg, "train": bench_train, "train-memory": bench_train_memory, "distill": bench_distill,
+        "int8": bench_int8, "int8-size": bench_int8_size, "quantize": bench_quantize, "dynamic": bench_dynamic}
 
 
 def main():

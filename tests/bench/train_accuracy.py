@@ -8,13 +8,14 @@ Nesterov momentum 0.9, weight decay 5e-4 on every tensor, half a cosine after 5 
 masked weights that never move. Each side goes on from its own networks. pare's exported file is scored by ONNX Runtime,
 PyTorch's model by itself.
 
-usage: train_accuracy.py [--seeds 0,1,2,3,4] [--only dense,pruned,alone,distilled] [--take N] [--threads N]
+usage: train_accuracy.py [--seeds 0,1,2,3,4] [--only dense,pruned,alone,distilled] [--take N] [--threads N] [--keep DIR]
 env:   PARE_BUILD (a release build tree), PARE_FASHION (the folder of the IDX files)
 """
 import gzip
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -158,7 +159,7 @@ def theirs_score(net, x, y):
 
 # ---- all of it ----
 
-def one_seed(tmp, seed, only, take):
+def one_seed(tmp, seed, only, take, keep):
     (x, y), (tx, ty) = load("train"), load("t10k")
     x, y = x[:take], y[:take]
     tx = ((tx.astype(np.float32) / np.float32(255) - np.float32(MEAN)) / np.float32(STD)).astype(np.float32)
@@ -170,6 +171,8 @@ def one_seed(tmp, seed, only, take):
 
     def note(what, ours, theirs):
         scores[what] = (ours, theirs)
+        if keep:
+            shutil.copyfile(tmp / f"{what}.onnx", Path(keep) / f"{what}-{seed}.onnx")
         print(f"  seed {seed} {what}: pare {ours:.2f} %, PyTorch {theirs:.2f} %, {ours - theirs:+.2f} pt", flush=True)
 
     ours_train(tmp, tmp / "resnet18.onnx", tmp / "dense.onnx", x[two], y[two])
@@ -210,7 +213,8 @@ def main():
     results = {}
     with tempfile.TemporaryDirectory(prefix="pare-accuracy-") as folder:
         for seed in seeds:
-            for what, pair in one_seed(Path(folder), seed, only, int(option("--take", "60000"))).items():
+            for what, pair in one_seed(Path(folder), seed, only, int(option("--take", "60000")),
+                                        option("--keep", None)).items():
                 results.setdefault(what, []).append(pair)
     met = True
     print("| what | seeds | pare | PyTorch | mean paired difference | bar | met |\n|---|---|---|---|---|---|---|")

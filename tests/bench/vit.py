@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes the ViT encoder of the bars as ONNX: 224 x 224 in patches of 16, 197 tokens, hidden 384, 6 heads, 6 layers.
+"""Writes the encoders of the bars as ONNX: a ViT (224 x 224 in patches of 16, 197 tokens, hidden 384, 6 heads, 6
+layers), or with --tokens the same over numbers of words, as BERT takes them.
 
 usage: vit.py OUT.onnx [--batch N | --batch any] [--attention sdpa|packed|mha|plain] [--exporter dynamo|torchscript]
-              [--hidden N] [--layers N] [--image N] [--mask]
+              [--hidden N] [--layers N] [--image N] [--mask] [--tokens N]
 sdpa: separate projections; packed: one of three times the width; mha: nn.MultiheadAttention; plain: softmax spelt out.
 Random weights by a fixed seed. Needs torch (tests/bench/requirements.txt).
 """
@@ -77,6 +78,21 @@ class ViT(nn.Module):
         return self.head(self.norm(x)[:, 0])
 
 
+class Words(nn.Module):
+    def __init__(self, width, layers, kind, tokens):
+        super().__init__()
+        self.words = nn.Embedding(8192, width)
+        self.position = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, max(1, width // 64), kind, False) for _ in range(layers))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 2)
+
+    def forward(self, ids):
+        x = self.words(ids) + self.position
+        for block in self.blocks:
+            x = block(x, None)
+        return self.head(self.norm(x)[:, 0])
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out")
@@ -87,12 +103,15 @@ def main():
     p.add_argument("--layers", type=int, default=6)
     p.add_argument("--image", type=int, default=224)
     p.add_argument("--mask", action="store_true", help="a constant additive mask")
+    p.add_argument("--tokens", type=int, default=0, help="int64 (batch, tokens) in, instead of images")
     a = p.parse_args()
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
-    net = ViT(a.hidden, a.layers, a.attention, a.image, a.mask).eval()
     batch = 2 if a.batch == "any" else int(a.batch)
-    x = torch.randn(batch, 3, a.image, a.image)
+    if a.tokens:
+        net, x = Words(a.hidden, a.layers, a.attention, a.tokens).eval(), torch.randint(0, 8192, (batch, a.tokens))
+    else:
+        net, x = ViT(a.hidden, a.layers, a.attention, a.image, a.mask).eval(), torch.randn(batch, 3, a.image, a.image)
     how = {"input_names": ["x"], "output_names": ["y"]}
     if a.exporter == "dynamo":
         if a.batch == "any":

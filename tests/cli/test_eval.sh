@@ -168,8 +168,28 @@ for i, m in enumerate(rows):
         assert (m[key] is None) == (i == 0), (i, key, m[key])
     assert len(m["classes"]) == 10 and sum(c["samples"] for c in m["classes"]) == 40
 assert rows[2]["sqnr_db"] < rows[1]["sqnr_db"]
+assert all(m["latency_by_threads"] is None for m in rows)
 PY
 check python3 look.py
+
+# at several numbers of threads: each against the baseline, in turn with it
+ok run report.yaml --out threads --set 'report.latency.threads=[1, 2]' --set 'report.metrics=[latency, agreement]'
+says "p50, 1 thread"
+says "p50, 2 threads"
+cat > look.py << 'PY'
+import json
+j = json.load(open("threads/report.json"))
+assert j["latency"]["threads"] == 1 and j["latency"]["all_threads"] == [1, 2], j["latency"]
+rows = [j["input"]["metrics"]] + [s["metrics"] for s in j["steps"]]
+for i, m in enumerate(rows):
+    one, two = m["latency_by_threads"]
+    assert one["threads"] == 1 and two["threads"] == 2
+    assert one["p50_ms"] == m["latency_p50_ms"] and one["ratio"] == m["latency_ratio"] and two["p50_ms"] > 0
+    assert (two["ratio"] is None) == (i == 0), m
+assert all(m["agreement"] is not None for m in rows[1:])
+PY
+check python3 look.py
+check grep -q "threads: \[1, 2\]" threads/pipeline.lock.yaml
 
 # ---- NaN ----
 net nan 10 1 32 ', weights: nan.safetensors, reinit: ["features*", "classifier.1.weight"]'

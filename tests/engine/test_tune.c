@@ -26,6 +26,7 @@ typedef struct choice {
     void *inner;
     uint32_t which;
     uint64_t n_out;
+    bool eight; /* it gives 8-bit numbers */
     char name[16];
 } choice;
 
@@ -47,6 +48,7 @@ static pare_status many_kernel(void *device, const pare_kernel_spec *s, uint32_t
     c->which = conv ? candidate : CANDIDATES;
     c->n_out = 1;
     for (uint32_t i = 0; i < s->out[0]->ndim; i++) c->n_out *= (uint64_t)s->out[0]->dims[i];
+    c->eight = s->out[0]->dtype != PARE_FLOAT;
     snprintf(c->name, sizeof c->name, "many:%u", c->which);
     if (conv) seen.made[candidate]++;
     *kernel = c;
@@ -74,7 +76,8 @@ static pare_status many_run(void *kernel, const void *const *in, void *const *ou
     double start = pare_clock();
     pare_status st = near_backend.run(c->inner, in, out, scratch);
     if (c->which < CANDIDATES) seen.runs[c->which]++;
-    if (c->which == WRONG) ((float *)out[0])[c->n_out / 2] += 0.01f;
+    if (c->which == WRONG && c->eight) ((uint8_t *)out[0])[c->n_out / 2] ^= 2;
+    if (c->which == WRONG && !c->eight) ((float *)out[0])[c->n_out / 2] += 0.01f;
     while (c->which == FIRST && !seen.slow_fast && pare_clock() - start < 3e-3) {
     }
     while (c->which == FAST && seen.slow_fast && pare_clock() - start < 3e-3) {
@@ -474,6 +477,80 @@ static void far_away(void **state) {
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* ---- 8 bits ---- */
+
+static uint32_t with_params(pare_model *m, const char *op, const char *in, const char *params, const char *out) {
+    char s[32], z[32];
+    snprintf(s, sizeof s, "%s_s", params);
+    snprintf(z, sizeof z, "%s_z", params);
+    return net_node(m, op, out, 3, in, s, z);
+}
+
+static void params(pare_model *m, const char *name, uint32_t dtype, float scale, int zero) {
+    char s[32], z[32];
+    const int8_t byte = (int8_t)zero;
+    snprintf(s, sizeof s, "%s_s", name);
+    snprintf(z, sizeof z, "%s_z", name);
+    net_tensor(m, s, PARE_FLOAT, 0, NULL, &scale);
+    net_tensor(m, z, dtype, 0, NULL, &byte);
+}
+
+/* Two convolutions of one shape with other scales; uint8 comes out of the first, float of the second. */
+static pare_model *two_in_eight_bits(void) {
+    const pare_dim x[] = {{1, NULL}, {2, NULL}, {6, NULL}, {6, NULL}};
+    const int64_t w[] = {2, 2, 3, 3}, pads[] = {1, 1, 1, 1};
+    int8_t codes[36];
+    pare_model *m = net_new(21);
+    net_input(m, "x", PARE_FLOAT, 4, x);
+    for (int i = 0; i < 36; i++) codes[i] = (int8_t)(i * 37 % 100 - 50);
+    params(m, "x", PARE_UINT8, 0.01f, 128);
+    params(m, "a", PARE_UINT8, 0.02f, 120);
+    params(m, "w1", PARE_INT8, 0.01f, 0);
+    params(m, "w2", PARE_INT8, 0.015f, 0);
+    net_tensor(m, "w1_q", PARE_INT8, 4, w, codes);
+    net_tensor(m, "w2_q", PARE_INT8, 4, w, codes);
+    with_params(m, "DequantizeLinear", "w1_q", "w1", "w1");
+    with_params(m, "DequantizeLinear", "w2_q", "w2", "w2");
+    with_params(m, "QuantizeLinear", "x", "x", "x_q");
+    with_params(m, "DequantizeLinear", "x_q", "x", "x_d");
+    pare_attr_set_ints(m, net2(m, "Conv", "a", "x_d", "w1"), "pads", pads, 4);
+    with_params(m, "QuantizeLinear", "a", "a", "a_q");
+    with_params(m, "DequantizeLinear", "a_q", "a", "a_d");
+    pare_attr_set_ints(m, net2(m, "Conv", "y", "a_d", "w2"), "pads", pads, 4);
+    net_output(m, "y");
+    return m;
+}
+
+/* The same choice for kernels of 8-bit numbers, and the same bytes with them. */
+static void eight_bits(void **state) {
+    (void)state;
+    far_ctl.quantized_but = "";
+    pare_model *m = two_in_eight_bits();
+    pare_session *s = opened(m, false), *t = opened(m, true), *again;
+    pare_array *a = run(s), *b = run(t);
+    assert_memory_equal(pare_array_data(a), pare_array_data(b), a->nbytes);
+    const pare_profile_node *rows;
+    size_t n = pare_session_profile(t, &rows), convs = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(rows[i].op_type, "Conv") != 0) continue;
+        assert_string_equal(rows[i].kernel, "many:3");
+        assert_string_equal(rows[i].dtype, "uint8");
+        convs++;
+    }
+    assert_int_equal(convs, 2);
+    pare_session_close(t);
+    uint32_t made = seen.made[WRONG]; /* what was measured is remembered */
+    again = opened(m, true);
+    pare_array_unref(run(again));
+    assert_int_equal(seen.made[WRONG], made);
+    far_ctl.quantized_but = NULL;
+    pare_array_unref(a);
+    pare_array_unref(b);
+    pare_session_close(s);
+    pare_session_close(again);
+    pare_model_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(off_by_default),
@@ -486,6 +563,7 @@ int main(void) {
         TEST(at_once),
         TEST(bytes_repeat),
         TEST(far_away),
+        TEST(eight_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
 #define _DEFAULT_SOURCE
 #include "far.h"
 
-#include "ref/ref.h"
+#include "ref/ref_quantized.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +119,7 @@ static pare_status dev_alloc(void *p, uint64_t bytes, void **out) {
     far_ctl.allocs++;
     if (far_ctl.fail_at && --far_ctl.fail_at == 0) return PARE_ENOMEM;
     if (d->cap && d->used + bytes > d->cap) return PARE_ENOMEM;
+    if (far_ctl.cap && d->used + bytes > far_ctl.cap) return PARE_ENOMEM;
     size_t i = 0;
     for (; i < d->n_blocks && d->blocks[i].at - at < need; i++) at = d->blocks[i].at + d->blocks[i].bytes;
     if (at + need > REGION) return PARE_ENOMEM;
@@ -285,6 +286,8 @@ static void copy_operand(kernel *k, const pare_operand *o, pare_operand *to) {
     if (o->flags & PARE_OPERAND_ABSENT && !o->dims) return; /* some ops look at an absent one's dims */
     to->dims = keep(k, o->dims, o->ndim * sizeof *o->dims);
     if (o->data) to->data = keep(k, o->data, pare_nbytes(o->dtype, count_of(o)));
+    if (o->scale) to->scale = keep(k, o->scale, o->n_scales * sizeof *o->scale);
+    if (o->zero_point) to->zero_point = keep(k, o->zero_point, o->n_scales * sizeof *o->zero_point);
 }
 
 static void copy_spec(kernel *k, const pare_kernel_spec *s) {
@@ -354,10 +357,32 @@ static void make_reversed(kernel *k, const pare_kernel_spec *s) {
     k->spec.n_in = k->n_own;
 }
 
+static bool quantized(const pare_kernel_spec *s) {
+    for (uint32_t i = 0; i < s->n_in; i++)
+        if (s->in[i]->n_scales) return true;
+    return s->n_out && s->out[0]->n_scales;
+}
+
+/* The oracle's row; NULL: none is wanted, or there is none. */
+static const ref_op *oracle(const pare_kernel_spec *s) {
+    if (!far_ctl.quantized_but || named(far_ctl.quantized_but, s->op_type)) return NULL;
+    return ref_quantized_find(s, far_ctl.saturating ? REF_SATURATING : REF_EXACT);
+}
+
+static void copy_posts(kernel *k, const pare_kernel_spec *s) {
+    const pare_post_op **list = keep(k, NULL, (s->n_post + 1) * sizeof *list);
+    for (uint32_t i = 0; i < s->n_post; i++) list[i] = keep(k, s->post[i], sizeof *list[i]);
+    k->spec.post = list;
+    k->spec.n_post = k->n_post = s->n_post;
+    if (far_ctl.most_posts && far_ctl.most_posts < k->n_post) k->n_post = far_ctl.most_posts;
+    far_ctl.quantized += k->n_post == s->n_post;
+}
+
 static pare_status kernel_make(void *p, const pare_kernel_spec *s, uint32_t candidate, void **out) {
     device *d = p;
     bool reorder = d->far && is(s, "Reorder") && strcmp(s->domain, "ai.pare") == 0;
-    const ref_op *op = reorder ? NULL : ref_find(s->domain, s->op_type);
+    bool coded = quantized(s) && !reorder;
+    const ref_op *op = reorder ? NULL : coded ? oracle(s) : ref_find(s->domain, s->op_type);
     bool own_in = false;
     for (uint32_t i = 0; i < s->n_in; i++) own_in = own_in || s->in[i]->layout.kind == PARE_LAYOUT_OWN;
     if (!reorder && (!op || (op->supports && !op->supports(s)))) return PARE_EUNSUPPORTED;
@@ -370,6 +395,7 @@ static pare_status kernel_make(void *p, const pare_kernel_spec *s, uint32_t cand
     k->n_in = k->n_own = s->n_in;
     k->in_place = -1;
     copy_spec(k, s);
+    if (coded) copy_posts(k, s);
     k->in = keep(k, NULL, (s->n_in + 1) * sizeof *k->in);
     k->out = keep(k, NULL, (s->n_out + 1) * sizeof *k->out);
     k->pack = keep(k, NULL, (s->n_in + 1) * sizeof *k->pack);
@@ -380,10 +406,10 @@ static pare_status kernel_make(void *p, const pare_kernel_spec *s, uint32_t cand
         k->reorder = true;
         k->in[0] = s->in[0]->layout;
         k->out[0] = s->out[0]->layout;
-    } else if (d->far && is(s, "Conv") && s->out[0]->dtype == PARE_FLOAT && s->out[0]->layout.kind == PARE_LAYOUT_ANY) {
+    } else if (d->far && !coded && is(s, "Conv") && s->out[0]->dtype == PARE_FLOAT && s->out[0]->layout.kind == PARE_LAYOUT_ANY) {
         make_reversed(k, s);
     }
-    if (!reorder && is(s, "Relu")) k->in_place = 0;
+    if (!reorder && !coded && is(s, "Relu")) k->in_place = 0;
     if (d->far) far_ctl.kernels++; /* near's devices run side by side */
     *out = k;
     return PARE_OK;
@@ -392,7 +418,7 @@ static pare_status kernel_make(void *p, const pare_kernel_spec *s, uint32_t cand
 static pare_status kernel_info(void *p, pare_kernel_info *out) {
     kernel *k = p;
     out->n_post = k->n_post;
-    out->name = k->reorder ? "far:reorder" : k->reversed ? "far:reversed" : "ref";
+    out->name = k->op && k->op->op_type[0] == 'q' ? "ref:quantized" : k->reorder ? "far:reorder" : k->reversed ? "far:reversed" : "ref";
     out->in = k->in;
     out->out = k->out;
     out->pack = k->pack;

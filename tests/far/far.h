@@ -8,15 +8,23 @@
 #define PARE_TESTS_FAR_H
 
 #include <pare/backend.h>
+#include <stdbool.h>
 
 /* What the tests turn and read. Reset between tests with memset. */
 typedef struct far_control {
     uint64_t fail_at;   /* the n-th allocation from now on far fails, 0: none */
     uint64_t fail_run;  /* the n-th kernel that far's queue runs from now on fails, as late as that is; 0: none */
     const char *refuse; /* far has no kernels for these ops: names with spaces between */
+    /* Both have the oracle's kernels for ops of quantized operands, but for these ops: names with spaces between; NULL:
+     * none. They take `most_posts` post-ops, 0: all. */
+    const char *quantized_but;
+    uint32_t most_posts;
+    bool saturating;    /* the oracle's pairs saturate */
+    uint64_t quantized; /* such kernels made */
     uint64_t allocs, live, live_bytes, peak_bytes; /* far's */
     uint64_t kernels, runs, packs, reorders, posts;
     uint64_t wrong;        /* pointers that point where they may not */
+    uint64_t cap;          /* bytes of a device; 0: none but the session's own */
     unsigned char *region; /* far's memory, of the device opened last: to touch it ends the process */
 } far_control;
 extern far_control far_ctl;

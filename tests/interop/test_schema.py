@@ -45,9 +45,10 @@ TRAINS = {
             "label_smoothing": 0.1, "freeze": "conv1.weight", "train": ["fc.*", "conv1.weight"], "freeze_batchnorm": True,
             "layers": [{"match": "fc.*", "lr": 2, "decay": 0}], "schedule": {"kind": "poly", "power": 2, "warmup": 3},
             "augment": {"flip": 0.5, "crop": 2, "resized_crop": [0.5, 1], "cutout": 3, "mixup": 0.1}, "data": "train",
-            "validate": "val", "keep": "best", "early_stop": 2, "logits": "logits",
+            "validate": "val", "recompute": 4, "keep": "best", "early_stop": 2, "logits": "logits",
             "loss": [{"use": "distill.hinton", "with": {"teacher": "a"}, "weight": 0.5}, "cross_entropy", {"use": "mse"}]}},
-        {"id": "c", "use": "train.supervised", "fit": {"schedule": "constant", "loss": "mse", "cache_logits": "off"}},
+        {"id": "c", "use": "train.supervised", "fit": {"schedule": "constant", "loss": "mse", "cache_logits": "off",
+                                                        "recompute": "auto"}},
         {"id": "d", "use": "distill.hinton", "with": {"teacher": "a"}, "fit": {"momentum": 0}}],
 }
 
@@ -86,6 +87,7 @@ BAD_FITS = [
     (FIT + ("loss",), {"use": "distill.hinton"}), (FIT + ("loss",), {"use": "mse", "weight": 0}),
     (FIT + ("loss",), {"use": "distill.hinton", "with": {"teacher": "net", "temprature": 2}}),
     (FIT + ("layers",), [{"match": "fc.*", "rl": 1}]), (FIT + ("label_smoothing",), 1), (FIT + ("early_stop",), 0),
+    (FIT + ("recompute",), 1), (FIT + ("recompute",), "some"), (FIT + ("recompute",), True),
 ]
 
 with tempfile.TemporaryDirectory() as tmp:

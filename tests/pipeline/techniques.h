@@ -31,9 +31,18 @@ static const pare_param test_prune[] = {
              .n_columns = 2, .column_stride = sizeof(pare_param)),
 };
 
+static const pare_param test_tune[] = {
+    TEST_ROW(.name = "max_drop", .type = PARE_PARAM_FLOAT, .max = 1),
+    TEST_ROW(.name = "data", .type = PARE_PARAM_DATA),
+};
+
 static const pare_param test_needs[] = {
     TEST_ROW(.name = "teacher", .type = PARE_PARAM_MODEL),
     TEST_ROW(.name = "level", .type = PARE_PARAM_INT, .min = 1, .max = 9),
+    TEST_ROW(.name = "data", .type = PARE_PARAM_DATA, .dflt = "random"),
+    TEST_ROW(.name = "ranges", .type = PARE_PARAM_FILE, .flags = PARE_PARAM_OPTIONAL | PARE_PARAM_LIST),
+    TEST_ROW(.name = "tune", .type = PARE_PARAM_TABLE, .flags = PARE_PARAM_OPTIONAL, .columns = test_tune,
+             .n_columns = 2, .column_stride = sizeof(pare_param)),
 };
 
 static const pare_technique test_technique[] = {
@@ -49,7 +58,7 @@ static const pare_technique test_technique[] = {
      .version = "1",
      .summary = "Needs.",
      .params = test_needs,
-     .n_params = 2,
+     .n_params = 5,
      .param_stride = sizeof(pare_param)},
     {.size = sizeof(pare_technique),
      .flags = PARE_TECHNIQUE_TRAINS | PARE_TECHNIQUE_NEEDS_FIT,

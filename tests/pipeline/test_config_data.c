@@ -150,8 +150,13 @@ static void sets(void **state) {
     assert_int_equal(p->data.sets[1].source_at.col, 16);
     assert_int_equal(p->report.metrics, PARE_METRIC_MACS | PARE_METRIC_ACCURACY | PARE_METRIC_LATENCY | PARE_METRIC_KL);
     assert_true(!p->report.size && !p->report.gzip);
-    assert_true(p->report.latency.batch == 16 && p->report.latency.threads == 2 && p->report.latency.runs == 40);
+    assert_true(p->report.latency.batch == 16 && p->report.latency.n_threads == 1 &&
+                p->report.latency.threads[0] == 2 && p->report.latency.runs == 40);
     assert_ptr_equal(p->models[0].preprocess, p->data.preprocess);
+    pare_pipeline_free(p);
+    p = good("report: {metrics: latency, latency: {threads: [1, 0, 4]}}\n", false);
+    assert_true(p->report.latency.n_threads == 3 && p->report.latency.threads[0] == 1 &&
+                !p->report.latency.threads[1] && p->report.latency.threads[2] == 4);
     pare_pipeline_free(p);
     p = good("report: {metrics: latency}\n", false);
     assert_int_equal(p->data.n_sets, 0);
@@ -159,7 +164,8 @@ static void sets(void **state) {
     assert_non_null(p->data.preprocess);
     assert_int_equal(p->report.on, -1);
     assert_int_equal(p->report.metrics, PARE_METRIC_LATENCY);
-    assert_true(p->report.latency.batch == 1 && !p->report.latency.threads && !p->report.latency.runs);
+    assert_true(p->report.latency.batch == 1 && p->report.latency.n_threads == 1 && !p->report.latency.threads[0] &&
+                !p->report.latency.runs);
     pare_pipeline_free(p);
 }
 

@@ -80,13 +80,14 @@ static const char full[] =
          "      logits: logits\n"
          "      data: noise\n"
          "      validate: val\n"
+         "      recompute: 4\n"
          "      keep: best\n"
          "      early_stop: 3\n"
          "      loss:\n"
          "        - {use: test.distill, with: {teacher: [a, other]}, weight: 0.25}\n"
          "        - mse\n"
          "  - {id: c, use: test.train, fit: {optimizer: adam, schedule: {kind: step, every: 2}, "
-         "cache_logits: on, loss: {use: test.distill, with: {teacher: b, temperature: 2}}}}\n"
+         "recompute: auto, cache_logits: on, loss: {use: test.distill, with: {teacher: b, temperature: 2}}}}\n"
          "  - {id: d, use: test.train, fit: {momentum: 0, schedule: poly}}\n"
          "report: {\"on\": val, metrics: [accuracy]}\n";
 
@@ -145,6 +146,9 @@ static void typed(void **state) {
     assert_string_equal(p->data.sets[f->data].name, "noise");
     assert_string_equal(p->data.sets[f->validate].name, "val");
     assert_true(o->keep == PARE_KEEP_BEST && o->early_stop == 3);
+    assert_int_equal(o->recompute, 4);
+    assert_int_equal(p->steps[0].fit->opts.recompute, 0);
+    assert_int_equal(p->steps[2].fit->opts.recompute, -1);
     assert_int_equal(f->cache_logits, PARE_OFF); /* images are other ones each time */
     assert_int_equal(o->n_losses, 2);
     assert_ptr_equal(o->losses[0].component, &test_loss);

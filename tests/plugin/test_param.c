@@ -50,8 +50,11 @@ static const wide rows[] = {
     WIDE(.name = "rates", .type = PARE_PARAM_FLOAT, .flags = PARE_PARAM_LIST | PARE_PARAM_EXCL_MIN, .min = 0,
          .max = INFINITY, .dflt = "[]"),
     WIDE(.name = "old", .type = PARE_PARAM_INT, .flags = PARE_PARAM_OPTIONAL | PARE_PARAM_DEPRECATED),
+    WIDE(.name = "data", .type = PARE_PARAM_DATA, .dflt = "random"),
+    WIDE(.name = "ranges", .type = PARE_PARAM_FILE, .flags = PARE_PARAM_OPTIONAL),
+    WIDE(.name = "more", .type = PARE_PARAM_FILE, .flags = PARE_PARAM_OPTIONAL | PARE_PARAM_LIST),
 };
-enum { SPARSITY, CRITERION, OPS, INCLUDE, LAYERS, STEPS, BITS, BIAS, TEACHER, RATES, OLD, N_ROWS };
+enum { SPARSITY, CRITERION, OPS, INCLUDE, LAYERS, STEPS, BITS, BIAS, TEACHER, RATES, OLD, DATA, RANGES, MORE, N_ROWS };
 
 static pare_param_table table(void) { return (pare_param_table){&rows[0].p, N_ROWS, sizeof(wide)}; }
 
@@ -69,6 +72,18 @@ static const char *model_ref(void *user, const char *ref, pare_span at, const ch
     return NULL;
 }
 
+static const char *set_ref(void *user, const char *ref, pare_span at, const char *param) {
+    if (strcmp(ref, "train") == 0 || strcmp(ref, "random") == 0) return ref;
+    pare_fail_at(((parsed *)user)->d, PARE_EINVAL, at, "config.unknown-set", NULL, "%s", param);
+    return NULL;
+}
+
+static const char *file_ref(void *user, const char *ref, pare_span at, const char *param) {
+    if (strcmp(ref, "gone") != 0) return pare_arena_printf(&((parsed *)user)->arena, "/abs/%s", ref);
+    pare_fail_at(((parsed *)user)->d, PARE_EINVAL, at, "config.no-file", NULL, "%s", param);
+    return NULL;
+}
+
 static void parse(parsed *r, const char *text) {
     *r = (parsed){.d = pare_diags_new(PARE_DIAG_SILENT, NULL)};
     pare_yaml_node *with = NULL;
@@ -77,7 +92,14 @@ static void parse(parsed *r, const char *text) {
         assert_int_equal(pare_yaml_parse("t.yaml", text, strlen(text), r->d, &r->y), PARE_OK);
         with = r->y->root;
     }
-    pare_params_ctx ctx = {.d = r->d, .arena = &r->arena, .prefix = "with", .at = use, .model = model_ref, .user = r};
+    pare_params_ctx ctx = {.d = r->d,
+                           .arena = &r->arena,
+                           .prefix = "with",
+                           .at = use,
+                           .model = model_ref,
+                           .set = set_ref,
+                           .file = file_ref,
+                           .user = r};
     r->st = pare_params_parse(with, table(), &ctx, &r->p);
 }
 
@@ -136,9 +158,44 @@ static void good_values(void **state) {
     assert_string_equal(text, "{\"sparsity\":0.90000000000000002,\"criterion\":\"random\",\"ops\":[\"Conv\"],"
                               "\"include\":[\"layer1.*\",\"re:^fc\"],\"layers\":[{\"match\":\"fc\",\"sparsity\":0.0,"
                               "\"skip\":false},{\"match\":\"conv1\",\"skip\":true}],\"steps\":64,\"bits\":\"4\","
-                              "\"bias\":true,\"teacher\":\"resolved\",\"rates\":[1.0,0.5]}");
+                              "\"bias\":true,\"teacher\":\"resolved\",\"rates\":[1.0,0.5],\"data\":\"random\"}");
     free(text);
     json_decref(j);
+    done(&r);
+}
+
+static void add_file(void *ctx, const char *param, const char *written) {
+    pare_sb_printf(ctx, "%s=%s;", param, written);
+}
+
+/* Sets and files; a record that stands alone. */
+static void references(void **state) {
+    (void)state;
+    parsed r;
+    parse(&r, "sparsity: 0\ndata: train\nranges: a/b.yaml\nmore: [c, d]\nlayers: {match: fc, skip: true}\n");
+    if (r.st != PARE_OK) fail_msg("%s", pare_diags_get(r.d, 0)->message);
+    const pare_arg *a = r.p->args;
+    assert_string_equal(a[DATA].u.s, "train");
+    assert_string_equal(a[RANGES].u.s, "/abs/a/b.yaml");
+    assert_true(a[MORE].n == 2 && strcmp(a[MORE].u.list[1].u.s, "/abs/d") == 0);
+    assert_true(a[LAYERS].n == 1 && strcmp(a[LAYERS].u.list[0].u.s, "fc") == 0 && a[LAYERS].u.list[2].u.i == 1);
+    assert_int_equal(pare_params_locate(r.p, "layers[0].skip").col, 27);
+    assert_int_equal(pare_params_locate(r.p, "layers.skip").col, 27);
+    json_t *j = pare_params_json(r.p);
+    assert_string_equal(json_string_value(json_object_get(j, "ranges")), "a/b.yaml"); /* as it was written */
+    assert_string_equal(json_string_value(json_array_get(json_object_get(j, "more"), 1)), "d");
+    assert_int_equal(json_array_size(json_object_get(j, "layers")), 1);
+    json_decref(j);
+    pare_sb b = {0};
+    pare_params_files(r.p, add_file, &b);
+    assert_string_equal(pare_sb_str(&b), "with.ranges=a/b.yaml;with.more[0]=c;with.more[1]=d;");
+    b.len = 0;
+    done(&r);
+    parse(&r, "sparsity: 0\nmore: e\n");
+    pare_params_files(r.p, add_file, &b);
+    assert_string_equal(pare_sb_str(&b), "with.more[0]=e;");
+    assert_string_equal(r.p->args[DATA].u.s, "random");
+    pare_sb_free(&b);
     done(&r);
 }
 
@@ -208,7 +265,15 @@ static void bad_values(void **state) {
         {"sparsity: 0\nbias: 1", "config.type", "got the int 1", 2, 7},
         {"sparsity: 0\nrates: [1, 0]", "config.range", "a float above 0", 2, 12},
         {"sparsity: 0\nteacher: other", "config.unknown-model", "with.teacher", 2, 10},
-        {"sparsity: 0\nlayers: {match: x}", "config.type", "[{...}]", 2, 9},
+        {"sparsity: 0\nlayers: x", "config.type", "a record or a list of records", 2, 9},
+        {"sparsity: 0\nlayers: {match: x, sparsity: 2}", "config.range", "[0, 1)", 2, 30},
+        {"sparsity: 0\nlayers: {sparsity: 0}", "config.missing", "match is missing in with.layers", 2, 9},
+        {"sparsity: 0\ndata: trian", "config.unknown-set", "with.data", 2, 7},
+        {"sparsity: 0\ndata: [train]", "config.type", "a set of samples", 2, 7},
+        {"sparsity: 0\ndata: 3", "config.type", "quotes", 2, 7},
+        {"sparsity: 0\nranges: gone", "config.no-file", "with.ranges", 2, 9},
+        {"sparsity: 0\nranges: ''", "config.range", "a file", 2, 9},
+        {"sparsity: 0\nmore: [a, gone]", "config.no-file", "with.more[1]", 2, 11},
         {"sparsity: 0\nlayers: [x]", "config.type", "{match: ...}", 2, 10},
         {"sparsity: 0\nlayers: [{match: x, sparsity: 2}]", "config.range", "[0, 1)", 2, 31},
         {"sparsity: 0\nlayers: [{sparsity: 0}]", "config.missing", "match is missing in with.layers[0]", 2, 10},
@@ -259,7 +324,9 @@ static void bad_tables(void **state) {
         {{.size = sizeof(pare_param), .name = "a", .doc = "\xff"}, "UTF-8"},
         {{.size = 8, .name = "a", .doc = "d"}, "size 8"},
         {{.size = 4096, .name = "a", .doc = "d"}, "size 4096"},
-        {ROW(.name = "a", .type = 8), "type 8"},
+        {ROW(.name = "a", .type = 10), "type 10"},
+        {ROW(.name = "a", .type = PARE_PARAM_FILE, .dflt = "x.yaml"), "a file has no default"},
+        {ROW(.name = "a", .type = PARE_PARAM_DATA, .dflt = "train"), "only be \"random\""},
         {ROW(.name = "a", .flags = 1u << 20), "flags"},
         {ROW(.name = "a", .unit = ""), "unit"},
         {ROW(.name = "a", .type = PARE_PARAM_ENUM), "choices"},
@@ -326,7 +393,7 @@ static void words(void **state) {
                         "  include: a list, each element a name pattern (\"layer1.*\", \"re:^fc\", \"Conv#3\"); "
                         "optional\n"
                         "      What it does.\n"
-                        "  layers: a list of records with match, sparsity and skip; optional\n"
+                        "  layers: a record or a list of records with match, sparsity and skip; optional\n"
                         "      What it does.\n"
                         "      match: a name pattern (\"layer1.*\", \"re:^fc\", \"Conv#3\"); required\n"
                         "          What it does.\n"
@@ -358,6 +425,7 @@ static void schema(void **state) {
     free(text);
     text = json_dumps(json_object_get(props, "layers"), JSON_COMPACT);
     assert_non_null(strstr(text, "\"items\":{\"type\":\"object\",\"additionalProperties\":false"));
+    assert_non_null(strstr(text, "},{\"type\":\"object\",\"additionalProperties\":false")); /* or a lone record */
     free(text);
     text = json_dumps(json_object_get(json_object_get(props, "ops"), "default"), JSON_COMPACT);
     assert_string_equal(text, "[\"Conv\",\"Gemm\"]");
@@ -371,7 +439,7 @@ static void schema(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_values), cmocka_unit_test(defaults), cmocka_unit_test(bad_values),
+        cmocka_unit_test(references),  cmocka_unit_test(good_values), cmocka_unit_test(defaults), cmocka_unit_test(bad_values),
         cmocka_unit_test(bad_tables),  cmocka_unit_test(words),    cmocka_unit_test(schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

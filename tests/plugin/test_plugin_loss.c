@@ -65,12 +65,15 @@ static void bad_losses_have_their_reason(void **state) {
         {"loss_no_teacher", "loss test.taught needs a teacher, but none of its parameters is of type model"},
         {"loss_flags", "loss test.flags sets flags 0x8, which this host doesn't know"},
         {"loss_twice", "it offers loss test.twice twice"},
-        {"loss_no_build", "loss test.no-build has no build"},
+        {"loss_no_build", "loss test.no-build has neither build nor evaluate"},
+        {"technique_loss",
+         "technique test.loss names a loss \"distill.hinton\", which takes PARE_TECHNIQUE_TRAINS and a loss's id"},
     };
-    const char *dirs[] = {CASES "/loss_no_teacher", CASES "/loss_flags", CASES "/loss_twice", CASES "/loss_no_build"};
-    pare_plugins *set = pare_plugins_load(dirs, 4, NULL);
+    const char *dirs[] = {CASES "/loss_no_teacher", CASES "/loss_flags", CASES "/loss_twice", CASES "/loss_no_build",
+                          CASES "/technique_loss"};
+    pare_plugins *set = pare_plugins_load(dirs, 5, NULL);
     assert_non_null(set);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         const char *why = reason_of(set, bad[i][0]);
         if (!why || strcmp(why, bad[i][1]) != 0) fail_msg("%s: %s", bad[i][0], why ? why : "taken");
     }

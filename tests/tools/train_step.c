@@ -9,6 +9,7 @@
  * imagenet|small| cifar] [--seed N] [--save FILE] [--data X.npy Y.npy] [--batch N] [--micro N] [--steps N] [--warmup N]
  * [--lr F]
  *        [--threads N] [--teacher FILE] [--mean F --std F] [--cosine] [--nodes] [--home FILE] [--losses]
+ *        [--recompute N (-1: auto)]
  */
 #define _POSIX_C_SOURCE 200809L
 #include "base/json.h"
@@ -26,7 +27,7 @@
 
 typedef struct options {
     const char *net, *model, *stem, *save, *home, *x, *y, *teacher;
-    long classes, channels, size, seed, batch, micro, steps, warmup, threads;
+    long classes, channels, size, seed, batch, micro, steps, warmup, threads, recompute;
     double lr, mean, std; /* std 0: samples stay as they are */
     bool nodes, losses, cosine;
 } options;
@@ -51,7 +52,8 @@ static options read_options(int argc, char **argv) {
                 {"--save", &o.save, NULL},         {"--teacher", &o.teacher, NULL}, {"--classes", NULL, &o.classes},
                 {"--channels", NULL, &o.channels}, {"--size", NULL, &o.size},       {"--seed", NULL, &o.seed},
                 {"--batch", NULL, &o.batch},       {"--micro", NULL, &o.micro},     {"--steps", NULL, &o.steps},
-                {"--warmup", NULL, &o.warmup},     {"--threads", NULL, &o.threads}, {"--home", &o.home, NULL}};
+                {"--warmup", NULL, &o.warmup},     {"--threads", NULL, &o.threads}, {"--home", &o.home, NULL},
+                {"--recompute", NULL, &o.recompute}};
     for (int i = 1; i < argc; i++) {
         size_t k = 0, n = sizeof rows / sizeof *rows;
         while (k < n && strcmp(argv[i], rows[k].key) != 0) k++;
@@ -263,6 +265,7 @@ int main(int argc, char **argv) {
     teacher t = {0};
     fit.batch = (uint32_t)o.batch;
     fit.micro_batch = (uint32_t)o.micro;
+    fit.recompute = (int32_t)o.recompute;
     fit.epochs = 0;
     fit.steps = (uint64_t)(o.steps + o.warmup);
     fit.lr = o.lr;
@@ -300,6 +303,10 @@ int main(int argc, char **argv) {
     json_object_set_new(j, "peak_mib", json_real(peak_mib()));
     pare_session_memory memory = pare_session_memory_of(f->session);
     json_object_set_new(j, "arena_mib", json_real((double)memory.arena / 1048576));
+    if (o.recompute) {
+        json_object_set_new(j, "segments", json_integer(f->g.recomputed.segments));
+        json_object_set_new(j, "copies", json_integer(f->g.recomputed.copies));
+    }
     if (o.losses) {
         json_t *losses = json_array();
         for (long i = 0; i < c.n; i++) json_array_append_new(losses, json_real(c.loss[i]));

@@ -12,13 +12,15 @@
 
 static pare_plugins *plugins;
 
-/* Those beside the executable. */
-static inline void plugins_open(void) {
+/* Those of a folder (NULL: none) and those beside the executable. */
+static inline void plugins_open_with(const char *dir) {
     setenv("XDG_DATA_HOME", "/nonexistent", 1);
     unsetenv("PARE_PLUGIN_PATH");
-    plugins = pare_plugins_load(NULL, 0, NULL);
+    plugins = pare_plugins_load(&dir, dir != NULL, NULL);
     assert_non_null(plugins);
 }
+
+static inline void plugins_open(void) { plugins_open_with(NULL); }
 
 static inline void plugins_close(void) {
     pare_plugins_free(plugins);

@@ -14,8 +14,8 @@
 
 enum { SMALL_N = 96, SMALL_CLASSES = 3 };
 
-/* On a 1x4x4 grid. */
-static inline pare_data *small_set(bool labelled) {
+/* On a 1x4x4 grid; shuffled: in another order each epoch. */
+static inline pare_data *small_set_of(bool labelled, bool shuffled) {
     static int made; /* sets that are open map their files */
     char name[2][32];
     snprintf(name[0], sizeof name[0], "x%d.npy", made);
@@ -34,11 +34,14 @@ static inline pare_data *small_set(bool labelled) {
     assert_int_equal(pare_npy_write(labels, y, NULL), PARE_OK);
     pare_array_unref(x);
     pare_array_unref(y);
-    pare_data_source src = {.kind = PARE_DATA_NPY, .path = images, .labels = labelled ? labels : NULL, .seed = 3};
+    pare_data_source src = {
+        .kind = PARE_DATA_NPY, .path = images, .labels = labelled ? labels : NULL, .shuffle = shuffled, .seed = 3};
     pare_data *set = NULL;
     assert_int_equal(pare_data_open(&src, NULL, NULL, &set), PARE_OK);
     return set;
 }
+
+static inline pare_data *small_set(bool labelled) { return small_set_of(labelled, false); }
 
 /* Conv, BatchNormalization, Relu, a classifier. */
 static inline pare_model *small_net(bool norm, int64_t classes, uint64_t seed) {
@@ -83,6 +86,23 @@ static inline bool small_same(pare_model *a, pare_model *b, const char *name) {
     uint64_t n, k;
     const float *x = small_weights(a, name, &n), *y = small_weights(b, name, &k);
     return n == k && memcmp(x, y, n * sizeof *x) == 0;
+}
+
+/* The largest difference of all weights and statistics. */
+static inline double small_apart(pare_model *a, pare_model *b) {
+    static const char *const names[] = {"conv.weight", "bn.weight", "bn.bias", "bn.mean",
+                                        "bn.var",      "fc.weight", "fc.bias"};
+    double most = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        uint64_t n;
+        const float *x = small_weights(a, names[i], &n), *y = small_weights(b, names[i], &n);
+        for (uint64_t k = 0; k < n; k++) {
+            double apart = (double)x[k] - (double)y[k];
+            if (apart != apart) return 1e30;
+            most = apart > most ? apart : -apart > most ? -apart : most;
+        }
+    }
+    return most;
 }
 
 /* ---- a step ---- */

@@ -7,71 +7,11 @@
 
 #include <cmocka.h>
 
-#include "base/tmpdir.h"
-#include "data/npy.h"
-#include "far/net.h"
-#include "model/infer.h"
-#include "train/fit.h"
+#include "train/small.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { N = 96, CLASSES = 3 };
-
-/* ---- a set: three clouds of points on a 1x4x4 grid ---- */
-
-static pare_data *clouds(void) {
-    const char *images = in_tmp("x.npy"), *labels = in_tmp("y.npy");
-    int64_t dims[4] = {N, 1, 4, 4}, one[1] = {N};
-    pare_array *x = pare_array_new(PARE_FLOAT, 4, dims), *y = pare_array_new(PARE_INT64, 1, one);
-    float *px = pare_array_data_mut(x);
-    int64_t *py = pare_array_data_mut(y);
-    for (int i = 0; i < N; i++) {
-        py[i] = i % CLASSES;
-        for (int k = 0; k < 16; k++)
-            px[i * 16 + k] = net_number((uint64_t)(i * 16 + k)) * 0.5f + (k % CLASSES == py[i] ? 1.0f : 0.0f);
-    }
-    assert_int_equal(pare_npy_write(images, x, NULL), PARE_OK);
-    assert_int_equal(pare_npy_write(labels, y, NULL), PARE_OK);
-    pare_array_unref(x);
-    pare_array_unref(y);
-    pare_data_source src = {.kind = PARE_DATA_NPY, .path = images, .labels = labels, .shuffle = true, .seed = 3};
-    pare_data *set = NULL;
-    assert_int_equal(pare_data_open(&src, NULL, NULL, &set), PARE_OK);
-    return set;
-}
-
-/* Conv, BatchNormalization, Relu, a classifier. */
-static pare_model *small_net(bool norm) {
-    pare_model *m = net_new(17);
-    const pare_dim in[] = {{-1, "N"}, {1, NULL}, {4, NULL}, {4, NULL}};
-    const int64_t w[] = {6, 1, 3, 3}, c[] = {6}, fc[] = {CLASSES, 96}, b[] = {CLASSES}, pads[] = {1, 1, 1, 1};
-    const float ones[] = {1, 1, 1, 1, 1, 1}, zeros[6] = {0};
-    net_input(m, "x", PARE_FLOAT, 4, in);
-    net_floats(m, "conv.weight", 4, w, 1);
-    net_tensor(m, "bn.weight", PARE_FLOAT, 1, c, ones);
-    net_tensor(m, "bn.bias", PARE_FLOAT, 1, c, zeros);
-    net_tensor(m, "bn.mean", PARE_FLOAT, 1, c, zeros);
-    net_tensor(m, "bn.var", PARE_FLOAT, 1, c, ones);
-    net_floats(m, "fc.weight", 2, fc, 2);
-    net_tensor(m, "fc.bias", PARE_FLOAT, 1, b, zeros);
-    uint32_t conv = net2(m, "Conv", "c", "x", "conv.weight");
-    pare_attr_set_ints(m, conv, "pads", pads, 4);
-    if (norm) {
-        const char *out = "n";
-        uint32_t ins[5] = {net_value(m, "c"), net_value(m, "bn.weight"), net_value(m, "bn.bias"),
-                           net_value(m, "bn.mean"), net_value(m, "bn.var")};
-        pare_node_add(m, PARE_MAIN_GRAPH, 0, "BatchNormalization", "", "bn", ins, 5, &out, 1);
-    }
-    net1(m, "Relu", "r", norm ? "n" : "c");
-    net1(m, "Flatten", "f", "r");
-    uint32_t gemm = net_node(m, "Gemm", "logits", 3, "f", "fc.weight", "fc.bias");
-    pare_attr_set_int(m, gemm, "transB", 1);
-    net_output(m, "logits");
-    assert_int_equal(pare_model_infer(m, NULL), PARE_OK);
-    return m;
-}
 
 /* ---- running ---- */
 
@@ -107,27 +47,6 @@ static trained train(pare_model *m, const pare_data *set, const pare_fit_opts *o
     return t;
 }
 
-static const float *weights(pare_model *m, const char *name, uint64_t *n) {
-    const pare_value *v = pare_model_value(m, net_value(m, name));
-    pare_tensor *t = pare_model_tensor(m, v->tensor);
-    const void *data;
-    assert_int_equal(pare_tensor_read(t, NULL, &data), PARE_OK);
-    *n = t->count;
-    return data;
-}
-
-static double apart(pare_model *a, pare_model *b) {
-    static const char *const names[] = {"conv.weight", "bn.weight", "bn.bias", "bn.mean",
-                                        "bn.var",      "fc.weight", "fc.bias"};
-    double most = 0;
-    for (size_t i = 0; i < 7; i++) {
-        uint64_t n;
-        const float *x = weights(a, names[i], &n), *y = weights(b, names[i], &n);
-        for (uint64_t k = 0; k < n; k++) most = fmax(most, fabs((double)x[k] - (double)y[k]));
-    }
-    return most;
-}
-
 static pare_fit_opts options(double epochs) {
     pare_fit_opts o = pare_fit_defaults();
     o.epochs = epochs;
@@ -140,19 +59,19 @@ static pare_fit_opts options(double epochs) {
 
 static void it_learns_on_every_device(void **state) {
     (void)state;
-    pare_data *set = clouds();
-    pare_model *m = small_net(true);
+    pare_data *set = small_set_of(true, true);
+    pare_model *m = small_net(true, SMALL_CLASSES, 1);
     pare_fit_opts o = options(20);
     trained first = train(m, set, &o, NET_NEAR, NULL);
     assert_int_equal(first.st, PARE_OK);
     if (!(first.loss < 0.35)) fail_msg("the loss is %g", first.loss);
-    assert_true(apart(m, first.m) > 0.1);
+    assert_true(small_apart(m, first.m) > 0.1);
     for (int device = NET_FAR; device < NET_DEVICES; device++) {
         pare_fit_opts one = options(0);
         one.steps = 3;
         trained a = train(m, set, &one, NET_NEAR, NULL), b = train(m, set, &one, device, NULL);
         assert_int_equal(b.st, PARE_OK);
-        assert_true(apart(a.m, b.m) < 1e-4);
+        assert_true(small_apart(a.m, b.m) < 1e-4);
         pare_model_free(a.m);
         pare_model_free(b.m);
     }
@@ -163,8 +82,8 @@ static void it_learns_on_every_device(void **state) {
 
 static void micro_batches_sum_to_the_batch(void **state) {
     (void)state;
-    pare_data *set = clouds();
-    pare_model *m = small_net(false);
+    pare_data *set = small_set_of(true, true);
+    pare_model *m = small_net(false, SMALL_CLASSES, 1);
     pare_fit_opts o = options(2);
     o.clip_norm = 0.5;
     trained whole = train(m, set, &o, NET_NEAR, NULL);
@@ -173,7 +92,7 @@ static void micro_batches_sum_to_the_batch(void **state) {
         o.micro_batch = micro;
         trained parts = train(m, set, &o, NET_NEAR, NULL);
         assert_int_equal(parts.st, PARE_OK);
-        assert_true(apart(whole.m, parts.m) < 1e-5);
+        assert_true(small_apart(whole.m, parts.m) < 1e-5);
         pare_model_free(parts.m);
     }
     pare_model_free(whole.m);
@@ -183,8 +102,8 @@ static void micro_batches_sum_to_the_batch(void **state) {
 
 static void optimisers_run(void **state) {
     (void)state;
-    pare_data *set = clouds();
-    pare_model *m = small_net(true);
+    pare_data *set = small_set_of(true, true);
+    pare_model *m = small_net(true, SMALL_CLASSES, 1);
     for (int k = 0; k < 3; k++) {
         pare_fit_opts o = options(6);
         o.optimizer = k == 0 ? PARE_ADAM : k == 1 ? PARE_ADAMW : PARE_SGD;
@@ -203,8 +122,8 @@ static void optimisers_run(void **state) {
 
 static void masked_zeros_stay(void **state) {
     (void)state;
-    pare_data *set = clouds();
-    pare_model *m = small_net(true);
+    pare_data *set = small_set_of(true, true);
+    pare_model *m = small_net(true, SMALL_CLASSES, 1);
     pare_tensor *t = pare_model_tensor(m, pare_model_value(m, net_value(m, "conv.weight"))->tensor);
     void *data;
     assert_int_equal(pare_tensor_write(t, NULL, &data), PARE_OK);
@@ -216,7 +135,7 @@ static void masked_zeros_stay(void **state) {
         trained got = train(m, set, &o, device, NULL);
         assert_int_equal(got.st, PARE_OK);
         uint64_t n;
-        const float *w = weights(got.m, "conv.weight", &n);
+        const float *w = small_weights(got.m, "conv.weight", &n);
         for (uint64_t i = 0; i < n; i++) {
             uint32_t bits;
             memcpy(&bits, &w[i], sizeof bits);
@@ -233,8 +152,8 @@ static void masked_zeros_stay(void **state) {
 
 static void frozen_weights_stay(void **state) {
     (void)state;
-    pare_data *set = clouds();
-    pare_model *m = small_net(true);
+    pare_data *set = small_set_of(true, true);
+    pare_model *m = small_net(true, SMALL_CLASSES, 1);
     static const char *const freeze[] = {"conv.*"}, *const all[] = {"*"}, *const none[] = {"head.*"};
     pare_fit_opts o = options(1);
     o.freeze = freeze;
@@ -242,8 +161,8 @@ static void frozen_weights_stay(void **state) {
     trained t = train(m, set, &o, NET_NEAR, NULL);
     uint64_t n;
     assert_int_equal(t.st, PARE_OK);
-    assert_memory_equal(weights(m, "conv.weight", &n), weights(t.m, "conv.weight", &n), 54 * sizeof(float));
-    assert_true(apart(m, t.m) > 0);
+    assert_memory_equal(small_weights(m, "conv.weight", &n), small_weights(t.m, "conv.weight", &n), 54 * sizeof(float));
+    assert_true(small_apart(m, t.m) > 0);
     pare_model_free(t.m);
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
     o.freeze = all;
@@ -263,18 +182,34 @@ static void frozen_weights_stay(void **state) {
 
 static void it_says_when_it_diverges(void **state) {
     (void)state;
-    pare_data *set = clouds();
-    pare_model *m = small_net(false);
+    pare_data *set = small_set_of(true, true);
+    pare_model *m = small_net(false, SMALL_CLASSES, 1);
     pare_diags *d = pare_diags_new(PARE_DIAG_SILENT, NULL);
     pare_fit_opts o = options(3);
+    o.schedule = (pare_schedule_opts){.kind = PARE_SCHEDULE_CONSTANT};
     o.lr = 1e30;
     trained t = train(m, set, &o, NET_NEAR, d);
     assert_int_equal(t.st, PARE_EDIVERGED);
     assert_non_null(strstr(t.said, "diverged"));
-    assert_non_null(strstr(t.said, "e+29"));
+    assert_non_null(
+        strstr(t.said, "by step 2 (learning rate 1e+30): \"conv.weight\" is the first tensor that holds NaN"));
+    pare_model_free(t.m);
+    o.micro_batch = 8; /* what the loss says comes before the update */
+    t = train(m, set, &o, NET_NEAR, d);
+    assert_int_equal(t.st, PARE_EDIVERGED);
+    assert_non_null(
+        strstr(t.said, "by step 2 (learning rate 1e+30): that of \"conv.weight\" is the first gradient that"));
+    pare_model_free(t.m);
+    o = options(0);
+    o.schedule = (pare_schedule_opts){.kind = PARE_SCHEDULE_CONSTANT};
+    o.steps = 1; /* at the end of training, where no later loss would tell */
+    o.lr = INFINITY;
+    t = train(m, set, &o, NET_NEAR, d);
+    assert_int_equal(t.st, PARE_EDIVERGED);
+    assert_non_null(strstr(t.said, "by step 1 (learning rate inf): \"conv.weight\""));
     pare_model_free(t.m);
     o = options(1);
-    o.batch = N + 1;
+    o.batch = SMALL_N + 1;
     t = train(m, set, &o, NET_NEAR, d);
     assert_int_equal(t.st, PARE_EINVAL);
     pare_model_free(t.m);
@@ -285,8 +220,8 @@ static void it_says_when_it_diverges(void **state) {
 
 static void short_memory_halves_the_batch(void **state) {
     (void)state;
-    pare_data *set = clouds();
-    pare_model *m = small_net(false);
+    pare_data *set = small_set_of(true, true);
+    pare_model *m = small_net(false, SMALL_CLASSES, 1);
     pare_fit_opts o = options(0);
     o.steps = 4;
     trained plain = train(m, set, &o, NET_NEAR, NULL);
@@ -300,7 +235,7 @@ static void short_memory_halves_the_batch(void **state) {
         bool failed = far_ctl.allocs >= at;
         for (size_t i = 0; i < pare_diags_count(d); i++) halved += pare_diags_get(d, i)->severity == PARE_WARNING;
         if (!t.st)
-            assert_true(apart(plain.m, t.m) < 1e-4);
+            assert_true(small_apart(plain.m, t.m) < 1e-4);
         else
             assert_int_equal(t.st, PARE_ENOMEM); /* while the session was opened */
         assert_int_equal(far_ctl.live, 0);

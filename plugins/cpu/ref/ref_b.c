@@ -23,6 +23,7 @@ const ref_op ref_ops_b[] = {
     {"", "Gemm", NULL, ref_gemm, 0},
     {"", "MatMulInteger", NULL, ref_matmul_integer, 0},
     {"", "QLinearMatMul", NULL, ref_qlinear_matmul, 0},
+    {"ai.pare", "MatMulIntegerToFloat", NULL, ref_matmul_integer_to_float, 0},
     {"", "Einsum", NULL, ref_einsum, 0},
     {"", "Reshape", NULL, ref_same_bytes, 1},
     {"", "Flatten", NULL, ref_same_bytes, 1},

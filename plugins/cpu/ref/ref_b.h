@@ -71,6 +71,7 @@ REFB_RUN(ref_matmul);
 REFB_RUN(ref_gemm);
 REFB_RUN(ref_matmul_integer);
 REFB_RUN(ref_qlinear_matmul);
+REFB_RUN(ref_matmul_integer_to_float);
 REFB_RUN(ref_einsum);
 REFB_RUN(ref_same_bytes);
 REFB_RUN(ref_dropout);

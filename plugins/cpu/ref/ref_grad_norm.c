@@ -13,11 +13,12 @@ static double relu_of(const refg *g, double v) {
     return v < 0 ? 0 : v > high ? high : v;
 }
 
-/* x scale bias mean var -> y mean' var' saved_mean saved_inv_std */
+/* x scale bias mean var -> y mean' var' saved_mean saved_inv_std; mean and var may be absent with their successors */
 pare_status refg_batch_norm_train(const ref_call *c) {
     refg g;
-    pare_status st = refg_begin(&g, c, 31, 5, 5);
+    pare_status st = refg_begin(&g, c, 31, 3, 1);
     if (st) return st;
+    if ((g.out[1] && !g.in[3]) || (g.out[2] && !g.in[4])) return refg_end(&g, PARE_EINVAL);
     refg_view v = refg_view_of(c->spec->in[0], 1);
     double eps = ref_attr_float(c->spec, "epsilon", 1e-5f), keep = ref_attr_float(c->spec, "momentum", 0.9f);
     double n = (double)(v.outer * v.inner);

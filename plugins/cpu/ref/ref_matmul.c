@@ -253,3 +253,37 @@ pare_status ref_qlinear_matmul(const ref_call *c) {
     free(vy);
     return st;
 }
+
+/* ai.pare: a, b, a_scale, b_scale, a_zero_point, b_zero_point, bias. The int32 sums in float32, times the product of the
+ * scales (b's: one, or one a column), and the bias. */
+pare_status ref_matmul_integer_to_float(const ref_call *c) {
+    const pare_kernel_spec *s = c->spec;
+    if (!refb_ok(c, 4, 1)) return PARE_EINVAL;
+    const pare_operand *y = s->out[0], *b = s->in[1];
+    pare_operand absent = {.size = sizeof absent, .flags = PARE_OPERAND_ABSENT}, sums = *y;
+    uint64_t n = ref_count(y), columns = b->ndim > 1 ? (uint64_t)b->dims[b->ndim - 1] : 1, scales = ref_count(s->in[3]);
+    const float *a_scale = c->in[2], *b_scale = c->in[3], *bias = ref_has(s, 6) ? c->in[6] : NULL;
+    if (s->in[2]->dtype != PARE_FLOAT || s->in[3]->dtype != PARE_FLOAT || ref_count(s->in[2]) != 1 ||
+        (scales != 1 && scales != columns) ||
+        (bias && (s->in[6]->dtype != PARE_FLOAT || ref_count(s->in[6]) != columns)))
+        return PARE_EINVAL;
+    sums.dtype = PARE_INT32;
+    const pare_operand *in[4] = {s->in[0], b, ref_has(s, 4) ? s->in[4] : &absent, ref_has(s, 5) ? s->in[5] : &absent};
+    const pare_operand *out[1] = {&sums};
+    pare_kernel_spec sub = *s;
+    sub.in = in;
+    sub.out = out;
+    sub.n_in = 4;
+    int32_t *sum = refb_alloc(n, sizeof *sum);
+    const void *data[4] = {c->in[0], c->in[1], s->n_in > 4 ? c->in[4] : NULL, s->n_in > 5 ? c->in[5] : NULL};
+    void *to[1] = {sum};
+    const ref_call call = {&sub, data, to};
+    pare_status st = sum ? ref_matmul_integer(&call) : PARE_ENOMEM;
+    for (uint64_t i = 0; !st && i < n; i++) {
+        uint64_t at = i % columns;
+        float v = (float)sum[i] * (a_scale[0] * b_scale[scales == 1 ? 0 : at]);
+        ((float *)c->out[0])[i] = bias ? v + bias[at] : v;
+    }
+    free(sum);
+    return st;
+}

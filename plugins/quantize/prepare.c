@@ -1,0 +1,134 @@
+/* quantize/prepare.c - see prepare.h. */
+#include "prepare.h"
+
+#include "verify.h"
+
+enum { OPSET = 13 }; /* the first with scales along an axis */
+enum { OPSET_MAXPOOL = 21 };
+
+static bool is_quantized_op(const pare_node_info *n) {
+    static const char *const ops[] = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger",
+                                      "MatMulInteger", "QGemm"};
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (quantize_is(n->op_type, ops[i])) return true;
+    return strncmp(n->op_type, "QLinear", 7) == 0;
+}
+
+static uint32_t first_quantized(const quantize_apis *q, uint64_t *n) {
+    uint32_t first = 0;
+    *n = 0;
+    for (uint32_t id = q->graph->node_next(q->host, q->model, PARE_GRAPH_MAIN, 0); id;
+         id = q->graph->node_next(q->host, q->model, PARE_GRAPH_MAIN, id)) {
+        const pare_node_info info = quantize_node(q, id);
+        if (!is_quantized_op(&info)) continue;
+        if (!first) first = id;
+        ++*n;
+    }
+    return first;
+}
+
+pare_status prepare_check(const quantize_apis *q, const quantize_options *o) {
+    uint64_t n;
+    const uint32_t node = first_quantized(q, &n);
+    if (!node || o->requantize) return PARE_OK;
+    const pare_node_info info = quantize_node(q, node);
+    quantize_say(q, PARE_ERROR, "quantize.already", "requantize", info.name[0] ? info.name : info.label,
+                 "begin with the float model, or, to take its quantizers out first, requantize: true",
+                 "the model is quantized already: it has %llu such node%s, the first is %s", (unsigned long long)n,
+                 n == 1 ? "" : "s", info.label);
+    return PARE_EINVAL;
+}
+
+static int64_t opset_of(const quantize_apis *q) {
+    for (uint32_t id = q->graph->node_next(q->host, q->model, PARE_GRAPH_MAIN, 0); id;
+         id = q->graph->node_next(q->host, q->model, PARE_GRAPH_MAIN, id)) {
+        const pare_node_info info = quantize_node(q, id);
+        if (!info.domain[0]) return info.opset;
+    }
+    return OPSET;
+}
+
+static pare_status raise_opset(const quantize_apis *q, const quantize_options *o) {
+    const int64_t now = opset_of(q);
+    if (now > OPSET_MAXPOOL && o->target == QUANTIZE_ONNXRUNTIME)
+        quantize_say(q, PARE_WARNING, "quantize.opset", "target", NULL, "export the model at opset 13 to 21",
+                     "the file is of opset %lld: beyond %d, ONNX Runtime runs MaxPool in float", (long long)now,
+                     OPSET_MAXPOOL);
+    if (now >= OPSET) return PARE_OK;
+    const pare_status st = q->graph->opset_need(q->host, q->model, "", OPSET);
+    if (!st)
+        quantize_say(q, PARE_INFO, "quantize.opset", NULL, NULL, NULL,
+                     "the file's opset is raised from %lld to %d, the first with scales for each channel",
+                     (long long)now, OPSET);
+    return st;
+}
+
+static pare_status scale_tensor(const quantize_apis *q, uint32_t tensor, float by) {
+    pare_view v = {.size = sizeof v};
+    const pare_status st = q->tensors->borrow(q->host, q->model, tensor, PARE_WRITE, &v);
+    if (st) return st;
+    float *x = (float *)(void *)((char *)v.data + v.byte_offset);
+    for (uint64_t i = 0; i < v.count; i++) x[i] *= by;
+    q->tensors->release(q->host, q->model, tensor);
+    return PARE_OK;
+}
+
+/* A constant that this node alone takes, as it is. */
+static bool own_constant(const quantize_apis *q, const pare_node_info *n, uint32_t slot, uint32_t *tensor) {
+    if (slot >= n->n_in || !n->in[slot]) return false;
+    const pare_value_info v = quantize_value(q, n->in[slot]);
+    *tensor = v.tensor;
+    return v.tensor && v.n_uses == 1 && v.dtype == PARE_FLOAT && !(v.kind & (PARE_VALUE_OUTPUT | PARE_VALUE_INPUT));
+}
+
+/* Gemm's alpha goes into its weight, beta into its bias: int32 biases have no room for a factor. */
+static pare_status fold_gemm(const quantize_apis *q, uint64_t *changed) {
+    pare_status st = PARE_OK;
+    for (uint32_t id = q->graph->node_next(q->host, q->model, PARE_GRAPH_MAIN, 0); id && !st;
+         id = q->graph->node_next(q->host, q->model, PARE_GRAPH_MAIN, id)) {
+        const pare_node_info n = quantize_node(q, id);
+        uint32_t tensor;
+        if (n.domain[0] || !quantize_is(n.op_type, "Gemm")) continue;
+        const double alpha = quantize_float(q, id, "alpha", 1), beta = quantize_float(q, id, "beta", 1);
+        if (alpha != 1 && own_constant(q, &n, 1, &tensor)) {
+            st = scale_tensor(q, tensor, (float)alpha);
+            if (!st) st = q->graph->attr_del(q->host, q->model, id, "alpha");
+            ++*changed;
+        }
+        if (!st && beta != 1 && own_constant(q, &n, 2, &tensor)) {
+            st = scale_tensor(q, tensor, (float)beta);
+            if (!st) st = q->graph->attr_del(q->host, q->model, id, "beta");
+            ++*changed;
+        }
+    }
+    return st;
+}
+
+static pare_status run_pass(const quantize_apis *q, const char *pass, uint64_t *changed) {
+    *changed = 0;
+    return q->pass->run(q->host, q->model, pass, changed);
+}
+
+pare_status prepare_graph(const quantize_apis *q, const quantize_options *o) {
+    uint64_t n, folded = 0, factors = 0, dead = 0;
+    verify_side before = {0};
+    pare_status st = prepare_check(q, o);
+    if (st) return st;
+    const bool strip = first_quantized(q, &n) != 0;
+    if ((st = q->graph->infer(q->host, q->model))) return st;
+    if ((st = verify_before(q, o->data, &before))) return st;
+    st = raise_opset(q, o);
+    if (!st && strip) st = prepare_strip(q);
+    if (!st) st = run_pass(q, "fold_batchnorm", &folded);
+    if (!st) st = fold_gemm(q, &factors);
+    if (!st) st = run_pass(q, "remove_dead", &dead);
+    if (!st) st = q->graph->infer(q->host, q->model);
+    if (!st && (strip || folded || factors))
+        st = verify_rewrite(q, &before, o->data, "folding BatchNormalization and factors into weights");
+    verify_close(q, &before);
+    if (!st && folded)
+        quantize_say(q, PARE_INFO, "quantize.folded", NULL, NULL, NULL,
+                     "%llu BatchNormalization%s went into the weights before", (unsigned long long)folded,
+                     folded == 1 ? "" : "s");
+    return st;
+}
