@@ -1,7 +1,7 @@
 /* pipeline/run_train.c - what a step that trains is given: its samples, device, validation, progress and curves.
  *
- * See run_train.h. Is not: the loop (train/fit.h), teachers (run_teach.c), sets by name (run_data.c), looking before it starts
- * (run_train_check.c).
+ * See run_train.h. Is not: the loop (train/fit.h), teachers (run_teach.c), sets by name (run_data.c), looking before it
+ * starts (run_train_check.c).
  */
 #include "base/random.h"
 #include "pipeline/carry.h"

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Of a batch that the runner chooses: at most so many samples, and so many bytes of values asked for. */
-enum { MOST_ROWS = 32, MOST_BYTES = 64 << 20 };
+enum { MOST_ROWS = 32, MOST_BYTES = 32 << 20 };
 
 /* Where a value comes from. */
 typedef struct source {
@@ -36,7 +36,9 @@ struct pare_runner {
     PARE_VEC(const char *) fetches;
     PARE_VEC(source) values;
     pare_batch latest;
-    pare_array **out; /* [fetch], of the latest batch */
+    /* [fetch]: of the latest batch, and of the one before it, which goes when the next has been run: memory that is
+     * freed in between would go back to the system, and come back page by page. */
+    pare_array **out, **before;
     bool have;
     pare_arena arena;
 };
@@ -147,6 +149,8 @@ static pare_status choose_batch(pare_runner *r, uint32_t wanted, pare_diags *d) 
 
 static pare_status open_all(pare_runner *r, const pare_runner_opts *o, pare_diags *d) {
     pare_status st = add_values(r, o, d);
+    r->out = pare_xcalloc(r->fetches.len + 1, sizeof *r->out);
+    r->before = pare_xcalloc(r->fetches.len + 1, sizeof *r->before);
     if (!st) st = r->services->compute(r->services->ctx, false, &r->compute);
     if (!st) st = open_session(r, d);
     if (st) return st;
@@ -154,7 +158,6 @@ static pare_status open_all(pare_runner *r, const pare_runner_opts *o, pare_diag
     st = r->services->set(r->services->ctx, o->data, &r->target, o->samples, &r->set, &r->pre);
     if (!st) st = pare_data_draw(r->set, o->samples, o->seed, d, &r->order, &r->total);
     if (!st) st = choose_batch(r, o->batch, d);
-    r->out = pare_xcalloc(r->fetches.len + 1, sizeof *r->out);
     return st;
 }
 
@@ -174,11 +177,26 @@ pare_status pare_runner_open(const pare_model *m, const pare_runner_opts *o, con
     return PARE_OK;
 }
 
-static void forget_batch(pare_runner *r) {
-    for (size_t i = 0; r->out && i < r->fetches.len; i++) {
-        pare_array_unref(r->out[i]);
-        r->out[i] = NULL;
+static void unref_all(pare_array **a, size_t n) {
+    for (size_t i = 0; a && i < n; i++) {
+        pare_array_unref(a[i]);
+        a[i] = NULL;
     }
+}
+
+/* Its values may wait for the next ones. */
+static void put_aside(pare_runner *r) {
+    pare_array **old = r->before;
+    unref_all(old, r->fetches.len);
+    r->before = r->out;
+    r->out = old;
+    pare_batch_free(&r->latest);
+    r->have = false;
+}
+
+static void forget_batch(pare_runner *r) {
+    unref_all(r->out, r->fetches.len);
+    unref_all(r->before, r->fetches.len);
     pare_batch_free(&r->latest);
     r->have = false;
 }
@@ -192,6 +210,7 @@ void pare_runner_close(pare_runner *r) {
     pare_vec_free(&r->values);
     pare_vec_free(&r->fetches);
     free(r->out);
+    free(r->before);
     free(r->order);
     pare_model_free(r->m);
     pare_arena_free(&r->arena);
@@ -252,6 +271,7 @@ static pare_status run_batch(pare_runner *r, pare_diags *d) {
 
 /* Half the batch, or else the CPU. PARE_ENOMEM: there is nothing left to try. */
 static pare_status after_memory(pare_runner *r, pare_diags *d) {
+    forget_batch(r);
     pare_reader_close(r->reader);
     r->reader = NULL;
     if (!r->fixed && r->batch > 1) {
@@ -280,7 +300,7 @@ static void pass_on(pare_diags *said, pare_diags *d, bool errors) {
 static pare_status try_batch(pare_runner *r, pare_diags *d) {
     for (;;) {
         pare_diags *said = pare_diags_new(PARE_DIAG_SILENT, NULL);
-        forget_batch(r);
+        put_aside(r);
         pare_status st = run_batch(r, said), next = st == PARE_ENOMEM ? after_memory(r, d) : st;
         bool again = st == PARE_ENOMEM && !next;
         pass_on(said, d, !again);

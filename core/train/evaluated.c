@@ -55,15 +55,15 @@ static pare_array *seed_of(const pare_array *logits, pare_array *floats) {
 
 pare_status pare_evaluated_run(pare_evaluated *e, const pare_evaluated_rows *rows, pare_diags *d, double *loss,
                                pare_array **seed) {
-    size_t n = rows->n_teachers, n_own = 0;
-    pare_array **own = pare_xcalloc(n + 3, sizeof *own), *given = NULL;
+    size_t n = rows->n_teachers;
+    pare_array **own = pare_xcalloc(n + 2, sizeof *own), *given = NULL; /* teachers', logits, targets */
     const float **teachers = pare_xcalloc(n + 1, sizeof *teachers);
     bool good = true;
-    for (size_t i = 0; i < n && good; i++) good = (teachers[i] = floats(rows->teachers[i], &own[n_own++]));
+    for (size_t i = 0; i < n && good; i++) good = (teachers[i] = floats(rows->teachers[i], &own[i]));
     pare_loss_values v = {.size = sizeof v,
-                          .logits = good ? floats(rows->logits, &own[n_own++]) : NULL,
+                          .logits = good ? floats(rows->logits, &own[n]) : NULL,
                           .labels = rows->labels && !rows->targets ? pare_array_data(rows->labels) : NULL,
-                          .targets = rows->targets ? floats(rows->targets, &own[n_own++]) : NULL,
+                          .targets = rows->targets ? floats(rows->targets, &own[n + 1]) : NULL,
                           .teachers = teachers,
                           .n_teachers = n,
                           .rows = (uint64_t)rows->logits->dims[0],
@@ -81,7 +81,7 @@ pare_status pare_evaluated_run(pare_evaluated *e, const pare_evaluated_rows *row
     *seed = st ? NULL : seed_of(rows->logits, given);
     if (!st && !*seed) st = pare_fail(d, PARE_ENOMEM, "train.memory", "use a smaller batch", "no memory for a loss");
     pare_array_unref(given);
-    for (size_t i = 0; i < n_own; i++) pare_array_unref(own[i]);
+    for (size_t i = 0; i < n + 2; i++) pare_array_unref(own[i]);
     free(own);
     free(teachers);
     return st;

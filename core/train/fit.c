@@ -97,7 +97,7 @@ static void say_recompute(const pare_fit *f) {
             "recompute changes nothing here: between no two layers one value alone goes on, or nothing would be won");
     else if (f->o.recompute > 0 && r->segments < (uint32_t)f->o.recompute)
         pare_say(f->d, PARE_NOTE, "train.recompute",
-                 "recompute: %d segments were asked for, and %u it is: more would save no memory", f->o.recompute,
+                 "recompute: %d segments were asked for, %u are made: more would save no memory", f->o.recompute,
                  r->segments);
 }
 

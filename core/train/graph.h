@@ -50,9 +50,9 @@ typedef struct pare_train_graph {
     const char *targets;         /* float (N, K); likewise */
     const char *const *teachers; /* float (N, K) each */
     size_t n_teachers;
-    const char *epoch;  /* a float scalar: epochs done; NULL: no loss takes it */
-    const char *share;  /* a float scalar: of the whole batch's rows that are in this run; NULL: not summed */
-    const char *hyper;  /* float64 (8): see pare/grad_ops.h */
+    const char *epoch; /* a float scalar: epochs done; NULL: no loss takes it */
+    const char *share; /* a float scalar: of the whole batch's rows that are in this run; NULL: not summed */
+    const char *hyper; /* float64 (8): see pare/grad_ops.h */
     /* Fetch 0 of STEP, FIRST and ADD: of the losses that are in the graph; where none is (`built`), a number of no
      * meaning. Fetch 1: logits; of STEP and APPLY the last: norm, if any. */
     const char *loss;
@@ -60,9 +60,9 @@ typedef struct pare_train_graph {
     const pare_train_evaluated *evaluated;
     size_t n_evaluated;
     bool wants_targets, wants_labels; /* the host's losses take them, besides what the inputs say */
-    const char *logits; /* (N, K) */
-    const char *norm;   /* NULL: gradients are not clipped */
-    int64_t classes;    /* K */
+    const char *logits;               /* (N, K) */
+    const char *norm;                 /* NULL: gradients are not clipped */
+    int64_t classes;                  /* K */
     pare_train_weight *weights;
     size_t n_weights;
     pare_recomputed recomputed; /* segments 0: not asked for */

@@ -75,7 +75,9 @@ static dn_desc *matrix(int64_t rows, int64_t columns, int64_t step_row, int64_t 
     return dn_desc_strided(2, dims, strides, dnnl_f32);
 }
 
-static pare_status product(const job *j, cpu_kernel **out) {
+/* plain: weights are taken as they lie, packed piece by piece inside, which beats a pass of its own over all of them.
+ */
+static pare_status product_of(const job *j, bool plain, cpu_kernel **out) {
     const pare_kernel_spec *s = j->s;
     int64_t n = j->x->dims[0], ic = j->x->dims[1], oc = j->y->dims[1], taps = fast_product(j->w->dims, 2, j->w->ndim);
     if (s->out[0]->layout.kind == PARE_LAYOUT_OWN) return PARE_EUNSUPPORTED;
@@ -88,7 +90,7 @@ static pare_status product(const job *j, cpu_kernel **out) {
     dn_desc *x = matrix(n, ic, ic, 1), *y = matrix(n, oc, oc, 1), *bias = j->bias ? matrix(1, oc, oc, 1) : NULL;
     dn_desc *turned = matrix(oc, n, 1, oc), *dense = matrix(oc, ic, ic, 1);
     view = j->dir == FORWARD ? matrix(ic, oc, taps, ic * taps) : matrix(oc, ic, ic * taps, taps);
-    any = dn_desc_any(2, j->dir == FORWARD ? forth : back, dnnl_f32);
+    any = plain ? dn_desc_clone(view) : dn_desc_any(2, j->dir == FORWARD ? forth : back, dnnl_f32);
     dn_attr a;
     dn_pd pd = NULL;
     if (dn_attr_new(&a) && x && y && any && view && turned && dense && (!j->bias || bias))
@@ -109,7 +111,10 @@ static pare_status product(const job *j, cpu_kernel **out) {
                 prim_unpack(&k, 0, DNNL_ARG_DST, dense, view, offset, (uint64_t)(oc * ic * taps) * sizeof(float));
         } else {
             prim_in(&k, 0, DNNL_ARG_SRC, j->dir == FORWARD ? x : y, NULL);
-            prim_repack(&k, 1, DNNL_ARG_WEIGHTS, w, view, offset);
+            if (plain)
+                prim_in(&k, 1, DNNL_ARG_WEIGHTS, view, view);
+            else
+                prim_repack(&k, 1, DNNL_ARG_WEIGHTS, w, view, offset);
             if (bias) prim_in(&k, 2, DNNL_ARG_BIAS, bias, NULL);
             prim_out(&k, 0, DNNL_ARG_DST, j->dir == FORWARD ? y : x);
         }
@@ -126,6 +131,12 @@ static pare_status product(const job *j, cpu_kernel **out) {
     dn_desc_free(any);
     dn_desc_free(view);
     return st;
+}
+
+static pare_status product(const job *j, cpu_kernel **out) {
+    bool plain = j->dir != BY_WEIGHT && fast_product(j->w->dims, 2, j->w->ndim) == 1;
+    pare_status st = plain ? product_of(j, true, out) : PARE_EUNSUPPORTED;
+    return st == PARE_EUNSUPPORTED ? product_of(j, false, out) : st;
 }
 
 /* ---- by oneDNN's convolutions ---- */

@@ -66,8 +66,9 @@ SIMD_FN static void SIMD(flush)(const norm_job *j, norm_state *t) {
     t->count = 0;
 }
 
-/* Places of an image that are summed before the next look at how many there were. */
+/* Floats to what is fetched by the way: the chunk's next images, or places of a large map. */
 #define AHEAD (j->few < j->p.n ? j->few * j->p.step_n : j->p.s <= 64 ? j->p.step_n : 32 * j->p.step)
+/* Places of an image that are summed before the next look at how many there were. */
 #define STRETCHES(j, i)                                                                                                \
     for (int64_t i = begin; i < end; i++)                                                                              \
         for (int64_t s = 0, se; s < (j)->p.s; s = se)                                                                  \

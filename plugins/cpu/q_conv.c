@@ -307,7 +307,7 @@ pare_status cpu_make_q_conv(cpu_device *dev, const pare_kernel_spec *s, uint32_t
     pare_status st = k && scales && c.scale && c.border ? PARE_OK : PARE_ENOMEM;
     if (!st && !q_weights(w, c.oc, 0, x_scale, scales)) st = PARE_EUNSUPPORTED;
     for (int64_t i = 0; !st && i < c.oc; i++) c.scale[i / c.shape.n * width + i % c.shape.n] = scales[i] / first;
-    if (!st && !q_scales_small(c.scale, c.groups * width)) c.post.simple = false;
+    if (!st && !q_scales_small(c.scale, c.groups * width)) c.post.mode = Q_NARROW_NONE;
     free(scales);
     if (!k) {
         free(c.scale);

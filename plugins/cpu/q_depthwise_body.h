@@ -5,10 +5,6 @@
  * each channel by unpacking twice; packing the sums twice brings the channels back into their order.
  */
 
-typedef struct QS(column) {
-    __m256i v[4];
-} QS(column);
-
 Q_INLINE __m256i QS(load)(const uint8_t *p, uint32_t n) {
     if (n == Q_NR) return _mm256_loadu_si256((const __m256i *)(const void *)p);
     uint8_t part[Q_NR] = {0};
@@ -16,57 +12,29 @@ Q_INLINE __m256i QS(load)(const uint8_t *p, uint32_t n) {
     return _mm256_loadu_si256((const __m256i *)(const void *)part);
 }
 
-Q_INLINE QS(column) QS(mix)(__m256i r0, __m256i r1, __m256i r2, __m256i r3) {
-    __m256i l0 = _mm256_unpacklo_epi8(r0, r1), h0 = _mm256_unpackhi_epi8(r0, r1);
-    __m256i l1 = _mm256_unpacklo_epi8(r2, r3), h1 = _mm256_unpackhi_epi8(r2, r3);
-    return (QS(column)){{_mm256_unpacklo_epi16(l0, l1), _mm256_unpackhi_epi16(l0, l1), _mm256_unpacklo_epi16(h0, h1),
-                         _mm256_unpackhi_epi16(h0, h1)}};
-}
-
-/* Group g's (up to four) pixels of the column `at` bytes into the lines; NULL lines: a column outside. */
-Q_INLINE QS(column) QS(column_at)(const q_line *l, int64_t g, int64_t at, bool in, const int taps, uint32_t n) {
-    __m256i zero = _mm256_set1_epi8((char)l->zero), r0 = zero, r1 = zero, r2 = zero, r3 = zero;
-    if (in) {
-        const uint8_t *const *line = l->lines + 4 * g;
-        r0 = QS(load)(line[0] + at, n);
-        if (taps > 1) r1 = QS(load)(line[1] + at, n);
-        if (taps > 2) r2 = QS(load)(line[2] + at, n);
-        if (taps > 3) r3 = QS(load)(line[3] + at, n);
-    }
-    return QS(mix)(r0, r1, r2, r3);
-}
-
-Q_INLINE void QS(add)(QS(column) * sum, const QS(column) * x, const int8_t *w, const bool exact) {
-    for (int v = 0; v < 4; v++) {
-        __m256i f = _mm256_loadu_si256((const __m256i *)(const void *)(w + 32 * v));
-        if (exact)
-            Q_DOT_EXACT_INTO(sum->v[v], x->v[v], f);
-        else
-            Q_DOT_INTO(sum->v[v], x->v[v], f);
-    }
-}
-
-Q_INLINE void QS(put)(const q_line *l, int64_t ow, const QS(column) * sum, uint32_t n) {
-    if (!l->simple) { /* the sums in the channels' order */
-        int32_t out[Q_NR];
+/* Sums of 32 channels, as unpacked, become an output pixel's. l is a copy: stores to `to` can't change it. */
+Q_INLINE void QS(put)(const q_line *l, int64_t ow, __m256i s0, __m256i s1, __m256i s2, __m256i s3, uint32_t n) {
+    if (!l->simple) { /* in the channels' order */
+        int32_t sums[Q_NR];
+        const __m256i s[4] = {s0, s1, s2, s3};
         for (int v = 0; v < 4; v++) {
-            _mm_storeu_si128((__m128i *)(void *)(out + 4 * v), _mm256_castsi256_si128(sum->v[v]));
-            _mm_storeu_si128((__m128i *)(void *)(out + 16 + 4 * v), _mm256_extracti128_si256(sum->v[v], 1));
+            _mm_storeu_si128((__m128i *)(void *)(sums + 4 * v), _mm256_castsi256_si128(s[v]));
+            _mm_storeu_si128((__m128i *)(void *)(sums + 16 + 4 * v), _mm256_extracti128_si256(s[v], 1));
         }
-        l->finish(l->e, out, l->row + ow, 1, l->channel, n);
+        l->finish(l->e, sums, l->row + ow, 1, l->channel, n);
         return;
     }
-    __m256i q[4];
-    for (int v = 0; v < 4; v++) {
-        __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(sum->v[v]), _mm256_loadu_ps(l->scale + 8 * v));
-        q[v] = _mm256_cvtps_epi32(f);
-    }
-    __m256i a = _mm256_packs_epi32(q[0], q[1]), b = _mm256_packs_epi32(q[2], q[3]);
+    const float *scale = l->scale;
+    s0 = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(s0), _mm256_loadu_ps(scale)));
+    s1 = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(s1), _mm256_loadu_ps(scale + 8)));
+    s2 = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(s2), _mm256_loadu_ps(scale + 16)));
+    s3 = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(s3), _mm256_loadu_ps(scale + 24)));
     const __m256i low = _mm256_set1_epi16(l->low), high = _mm256_set1_epi16(l->high);
-    a = _mm256_max_epi16(_mm256_min_epi16(a, high), low);
-    b = _mm256_max_epi16(_mm256_min_epi16(b, high), low);
-    a = _mm256_add_epi16(a, _mm256_set1_epi16(l->out_zero));
-    b = _mm256_add_epi16(b, _mm256_set1_epi16(l->out_zero));
+    const __m256i zero = _mm256_set1_epi16(l->out_zero);
+    __m256i a = _mm256_max_epi16(_mm256_min_epi16(_mm256_packs_epi32(s0, s1), high), low);
+    __m256i b = _mm256_max_epi16(_mm256_min_epi16(_mm256_packs_epi32(s2, s3), high), low);
+    a = _mm256_add_epi16(a, zero);
+    b = _mm256_add_epi16(b, zero);
     __m256i y = l->out_signed ? _mm256_packs_epi16(a, b) : _mm256_packus_epi16(a, b);
     uint8_t *to = l->out + ow * l->c;
     if (n == Q_NR) {
@@ -78,40 +46,124 @@ Q_INLINE void QS(put)(const q_line *l, int64_t ow, const QS(column) * sum, uint3
     }
 }
 
-Q_INLINE QS(column) QS(begin)(const q_line *l) {
-    QS(column) s;
-    for (int v = 0; v < 4; v++) s.v[v] = _mm256_loadu_si256((const __m256i *)(const void *)(l->start + 8 * v));
-    return s;
-}
+/* Columns are four vectors with names, c##0 to c##3: as an array, or a struct, compilers would keep them in memory. */
+#define Q_MIX(c)                                                                                                       \
+    do {                                                                                                               \
+        __m256i l0_ = _mm256_unpacklo_epi8(r0, r1), h0_ = _mm256_unpackhi_epi8(r0, r1);                                \
+        __m256i l1_ = _mm256_unpacklo_epi8(r2, r3), h1_ = _mm256_unpackhi_epi8(r2, r3);                                \
+        c##0 = _mm256_unpacklo_epi16(l0_, l1_);                                                                        \
+        c##1 = _mm256_unpackhi_epi16(l0_, l1_);                                                                        \
+        c##2 = _mm256_unpacklo_epi16(h0_, h1_);                                                                        \
+        c##3 = _mm256_unpackhi_epi16(h0_, h1_);                                                                        \
+    } while (0)
+/* Column x of three lines; outside, zero points. Weights of the fourth are 0. */
+#define Q_FETCH(c, x)                                                                                                  \
+    do {                                                                                                               \
+        __m256i r0 = border, r1 = border, r2 = border, r3 = border;                                                    \
+        int64_t x_ = (x);                                                                                              \
+        if ((uint64_t)x_ < (uint64_t)width) {                                                                          \
+            r0 = QS(load)(line0 + x_ * step_c, n);                                                                     \
+            r1 = QS(load)(line1 + x_ * step_c, n);                                                                     \
+            r2 = QS(load)(line2 + x_ * step_c, n);                                                                     \
+        }                                                                                                              \
+        Q_MIX(c);                                                                                                      \
+    } while (0)
+#define Q_WEIGHT(at) _mm256_loadu_si256((const __m256i *)(const void *)(w + (at)))
+#define Q_TAP(s, x, at)                                                                                                \
+    do {                                                                                                               \
+        __m256i w_ = Q_WEIGHT(at);                                                                                     \
+        if (exact)                                                                                                     \
+            Q_DOT_EXACT_INTO(s, x, w_);                                                                                \
+        else                                                                                                           \
+            Q_DOT_INTO(s, x, w_);                                                                                      \
+    } while (0)
+#define Q_COLUMN(c, at)                                                                                                \
+    Q_TAP(s0, c##0, at);                                                                                               \
+    Q_TAP(s1, c##1, (at) + 32);                                                                                        \
+    Q_TAP(s2, c##2, (at) + 64);                                                                                        \
+    Q_TAP(s3, c##3, (at) + 96)
+#define Q_BEGIN                                                                                                        \
+    __m256i s0 = _mm256_loadu_si256((const __m256i *)(const void *)start),                                             \
+            s1 = _mm256_loadu_si256((const __m256i *)(const void *)(start + 8)),                                       \
+            s2 = _mm256_loadu_si256((const __m256i *)(const void *)(start + 16)),                                      \
+            s3 = _mm256_loadu_si256((const __m256i *)(const void *)(start + 24))
+#define Q_OUTPUT(a, b, c)                                                                                              \
+    do {                                                                                                               \
+        Q_BEGIN;                                                                                                       \
+        Q_COLUMN(a, 0);                                                                                                \
+        Q_COLUMN(b, 128);                                                                                              \
+        Q_COLUMN(c, 256);                                                                                              \
+        QS(put)(&l, ow, s0, s1, s2, s3, n);                                                                            \
+    } while (0)
 
 /* One line of outputs of a 3 x 3 window: columns that the next output has too stay in registers. */
-Q_INLINE void QS(line3)(const q_line *l, const int step, const bool exact, const uint32_t n) {
-    QS(column) c[3];
-    int64_t x = -l->left;
-    for (int i = 0; i < 3 - step; i++) c[i] = QS(column_at)(l, 0, (x + i) * l->c, x + i >= 0 && x + i < l->w, 3, n);
-    for (int64_t ow = 0; ow < l->ow; ow++, x += step) {
-        for (int i = 3 - step; i < 3; i++) c[i] = QS(column_at)(l, 0, (x + i) * l->c, x + i >= 0 && x + i < l->w, 3, n);
-        QS(column) sum = QS(begin)(l);
-        for (int i = 0; i < 3; i++) QS(add)(&sum, &c[i], l->weights + 128 * i, exact);
-        QS(put)(l, ow, &sum, n);
-        for (int i = 0; i < 3 - step; i++) c[i] = c[i + step];
+Q_INLINE void QS(line3)(const q_line *from, const int step, const bool exact, const uint32_t n) {
+    const q_line l = *from;
+    const uint8_t *const line0 = l.lines[0], *const line1 = l.lines[1], *const line2 = l.lines[2];
+    const int8_t *const w = l.weights;
+    const int32_t *const start = l.start;
+    const int64_t step_c = l.c, width = l.w;
+    const __m256i border = _mm256_set1_epi8((char)l.zero);
+    __m256i a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3;
+    int64_t x = -l.left, ow = 0;
+    Q_FETCH(a, x);
+    if (step == 1) {
+        Q_FETCH(b, x + 1);
+        for (; ow < l.ow; x += 3) {
+            Q_FETCH(c, x + 2);
+            Q_OUTPUT(a, b, c);
+            if (++ow == l.ow) return;
+            Q_FETCH(a, x + 3);
+            Q_OUTPUT(b, c, a);
+            if (++ow == l.ow) return;
+            Q_FETCH(b, x + 4);
+            Q_OUTPUT(c, a, b);
+            ow++;
+        }
+    } else {
+        for (; ow < l.ow; x += 4) {
+            Q_FETCH(b, x + 1);
+            Q_FETCH(c, x + 2);
+            Q_OUTPUT(a, b, c);
+            if (++ow == l.ow) return;
+            Q_FETCH(b, x + 3);
+            Q_FETCH(a, x + 4);
+            Q_OUTPUT(c, b, a);
+            ow++;
+        }
     }
 }
 
-/* Any window. */
-Q_INLINE void QS(line)(const q_line *l, const bool exact, const uint32_t n) {
-    for (int64_t ow = 0; ow < l->ow; ow++) {
-        QS(column) sum = QS(begin)(l);
-        const int8_t *w = l->weights;
-        for (int64_t g = 0; g < l->groups; g++)
-            for (int64_t k = 0; k < l->kw; k++, w += 128) {
-                int64_t x = ow * l->step - l->left + k * l->spread;
-                QS(column) c = QS(column_at)(l, g, x * l->c, x >= 0 && x < l->w, 4, n);
-                QS(add)(&sum, &c, w, exact);
+/* Any window: every output's columns anew. */
+Q_INLINE void QS(line)(const q_line *from, const bool exact, const uint32_t n) {
+    const q_line l = *from;
+    const int32_t *const start = l.start;
+    for (int64_t ow = 0; ow < l.ow; ow++) {
+        const int8_t *w = l.weights;
+        Q_BEGIN;
+        for (int64_t g = 0; g < l.groups; g++)
+            for (int64_t k = 0; k < l.kw; k++, w += 128) {
+                int64_t x = ow * l.step - l.left + k * l.spread;
+                __m256i r0 = _mm256_set1_epi8((char)l.zero), r1 = r0, r2 = r0, r3 = r0, c0, c1, c2, c3;
+                if ((uint64_t)x < (uint64_t)l.w) {
+                    r0 = QS(load)(l.lines[4 * g] + x * l.c, n);
+                    r1 = QS(load)(l.lines[4 * g + 1] + x * l.c, n);
+                    r2 = QS(load)(l.lines[4 * g + 2] + x * l.c, n);
+                    r3 = QS(load)(l.lines[4 * g + 3] + x * l.c, n);
+                }
+                Q_MIX(c);
+                Q_COLUMN(c, 0);
             }
-        QS(put)(l, ow, &sum, n);
+        QS(put)(&l, ow, s0, s1, s2, s3, n);
     }
 }
+#undef Q_MIX
+#undef Q_FETCH
+#undef Q_WEIGHT
+#undef Q_TAP
+#undef Q_COLUMN
+#undef Q_BEGIN
+#undef Q_OUTPUT
 
 Q_INLINE void QS(shape)(const q_line *l, const bool exact, const uint32_t n) {
     if (l->kind == 1)

@@ -129,18 +129,33 @@ static void block(const q_job *j, const uint8_t *const *rows, int64_t row, uint3
                       .start = j->start + column,
                       .sums = sums};
     (exact ? j->set->exact : j->set->sums)[n - 1](&t);
-    if (!j->set->bytes || !e->post->simple) {
+    if (!j->set->bytes || e->post->mode == Q_NARROW_NONE) {
         j->set->finish(e, sums, row, n, column, columns);
         return;
     }
-    const q_narrow narrow = {.scale = e->scale + column,
-                             .low = e->post->stage[0].low,
-                             .high = e->post->stage[0].high,
-                             .zero = e->post->zero,
-                             .columns = columns,
-                             .is_signed = e->post->dtype == PARE_INT8,
-                             .out = (uint8_t *)e->out + row * e->ld + e->first + column,
-                             .ld = e->ld};
+    const q_stage *s = e->post->stage, *last = s + e->post->n - 1;
+    int64_t first = row * e->ld + e->first + column;
+    q_narrow narrow = {.mode = e->post->mode,
+                       .scale = e->scale + column,
+                       .low = last->low,
+                       .high = last->high,
+                       .zero = e->post->zero,
+                       .columns = columns,
+                       .is_signed = e->post->dtype == PARE_INT8,
+                       .out = (uint8_t *)e->out + first,
+                       .ld = e->ld};
+    if (narrow.mode == Q_NARROW_ROUND_ADD) {
+        narrow.low1 = s->low;
+        narrow.high1 = s->high;
+        narrow.scale1 = s[1].a;
+        s += 2;
+    }
+    if (narrow.mode != Q_NARROW) {
+        narrow.other = (const uint8_t *)e->in[s->operand] + first;
+        narrow.other_signed = s->dtype == PARE_INT8;
+        narrow.other_scale = s->a;
+        narrow.other_zero = s->b;
+    }
     j->set->bytes(&narrow, sums, n);
 }
 
@@ -188,6 +203,18 @@ static float bound(float x, float unit, float most) {
     return q > most ? most : q < -most ? -most : q;
 }
 
+/* Codes and their scales that stay far below 2^31. */
+static q_narrow_mode mode_of(const q_post *p) {
+    const q_stage *s = p->stage, *last = s + p->n - 1;
+    if (!p->n || last->kind != Q_QUANTIZE || last->a != 1 || p->dtype == PARE_FLOAT) return Q_NARROW_NONE;
+    if (p->n == 1) return Q_NARROW;
+    const q_stage *add = last - 1;
+    if (add->kind != Q_ADD || add->dtype == PARE_FLOAT || !(add->a < 1e6f)) return Q_NARROW_NONE;
+    if (p->n == 2) return Q_NARROW_ADD;
+    bool rounds = p->n == 4 && s->kind == Q_QUANTIZE && s->a == 1 && s[1].kind == Q_SCALE && s[1].a < 1e6f;
+    return rounds ? Q_NARROW_ROUND_ADD : Q_NARROW_NONE;
+}
+
 bool q_scales_small(const float *scale, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         if (!(fabsf(scale[i]) < 0.99f)) return false;
@@ -221,10 +248,14 @@ bool q_post_of(const pare_kernel_spec *s, uint32_t n_post, q_post *post, float *
             q.low = lo > q.low ? lo > q.high ? q.high : lo : q.low;
             q.high = hi < q.high ? hi < q.low ? q.low : hi : q.high;
             if (!isfinite(q.a)) return false;
-            if (!post->n) {
-                *first = p->alpha;
-                q.a = 1;
-            }
+            uint32_t n = post->n;
+            q_stage *add = n ? &post->stage[n - 1] : NULL, *scale = n > 1 ? &post->stage[n - 2] : NULL;
+            bool added = add && add->kind == Q_ADD && add->dtype != PARE_FLOAT;
+            if (!n || (n == 1 && added)) *first = p->alpha;
+            if (n > 1 && added && scale->kind == Q_SCALE) scale->a *= q.a;
+            if (n > 1 && added && scale->kind != Q_SCALE) added = false;
+            if (added) add->a *= q.a; /* the two summands in the result's steps */
+            if (!n || added) q.a = 1;
             post->stage[post->n++] = q;
             post->dtype = p->dtype;
             post->zero = (int32_t)p->beta;
@@ -272,5 +303,6 @@ bool q_post_of(const pare_kernel_spec *s, uint32_t n_post, q_post *post, float *
     if (clamped) post->stage[post->n++] = (q_stage){.kind = Q_CLAMP, .a = low, .b = high};
     if (clamped && post->dtype != PARE_FLOAT) return false;
     post->simple = post->n == 1 && post->stage[0].kind == Q_QUANTIZE;
+    post->mode = mode_of(post);
     return true;
 }

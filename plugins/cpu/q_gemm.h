@@ -31,13 +31,22 @@ typedef struct q_stage {
     float a, b, low, high;
 } q_stage;
 
+/* What bytes of q_set can do. */
+typedef enum q_narrow_mode {
+    Q_NARROW_NONE, /* by other means */
+    Q_NARROW,
+    Q_NARROW_ADD,      /* + (other - other_zero) * other_scale */
+    Q_NARROW_ROUND_ADD /* the sum is rounded, clamped to low1..high1 and scaled by scale1 before */
+} q_narrow_mode;
+
 /* v = sum * scale[column] + shift[column], then the stages; then it is stored as `dtype`: float32, or 8 bits with
  * `zero` added. */
 typedef struct q_post {
     uint32_t n, dtype;
     int32_t zero;
     q_stage stage[Q_STAGES];
-    bool simple; /* but a QUANTIZE: bytes of q_set may do it, where a sum times its scale is an int32 */
+    bool simple;        /* but a QUANTIZE */
+    q_narrow_mode mode; /* how bytes of q_set does it, given that a sum times its scale is an int32 */
 } q_post;
 
 /* Is n scales' every product with a sum an int32? */
@@ -66,13 +75,15 @@ typedef struct q_tile {
 } q_tile;
 typedef void q_tile_fn(const q_tile *t);
 
-/* round(sum * scale), clamped to low..high, + zero, as 8 bits: rows of ld bytes, `columns` of them. */
+/* round(sum * scale [+ residual]), clamped to low..high, + zero, as 8 bits: rows of ld bytes, `columns` of them. */
 typedef struct q_narrow {
+    q_narrow_mode mode;
     const float *scale; /* Q_NR */
-    float low, high;
+    float low, high, low1, high1, scale1, other_scale, other_zero;
     int32_t zero;
     uint32_t columns;
-    bool is_signed;
+    bool is_signed, other_signed;
+    const uint8_t *other; /* lies as out does */
     uint8_t *out;
     int64_t ld;
 } q_narrow;

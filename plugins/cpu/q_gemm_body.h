@@ -99,39 +99,66 @@
         Q_STORE(t->sums + r * Q_NR + column + Q_NR / QN, b##r);                                                        \
     }
 #if Q_SET == Q_AVX512
-/* Words of a row: its columns 4i.., then 16 + 4i.., in quarter i. */
-Q_INLINE __m512i QS(words)(const int32_t *sums, __m512 k0, __m512 k1, __m512i zero) {
-    __m512 a = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sums)), k0);
-    __m512 b = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sums + 16)), k1);
-    return _mm512_adds_epi16(_mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b)), zero);
+/* 16 columns of a row as whole numbers: the sums scaled; in the residual's modes what it is made of besides. */
+Q_INLINE __m512i QS(whole)(const q_narrow *n, const int32_t *sums, __m512 k, const uint8_t *other, __mmask16 mask,
+                           const int mode) {
+    __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sums)), k);
+    if (mode == Q_NARROW) return _mm512_cvtps_epi32(v);
+    if (mode == Q_NARROW_ROUND_ADD) {
+        v = _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        v = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(n->low1)), _mm512_set1_ps(n->high1));
+        v = _mm512_mul_ps(v, _mm512_set1_ps(n->scale1));
+    }
+    __m128i q = _mm_maskz_loadu_epi8(mask, other);
+    __m512 x = _mm512_cvtepi32_ps(n->other_signed ? _mm512_cvtepi8_epi32(q) : _mm512_cvtepu8_epi32(q));
+    x = _mm512_mul_ps(_mm512_sub_ps(x, _mm512_set1_ps(n->other_zero)), _mm512_set1_ps(n->other_scale));
+    return _mm512_cvtps_epi32(_mm512_add_ps(v, x));
 }
 
-/* Sums to 8 bits, two rows at a time: every step saturates. */
-Q_FN static void QS(bytes)(const q_narrow *n, const int32_t *sums, uint32_t rows) {
-    const __m512 k0 = _mm512_loadu_ps(n->scale), k1 = _mm512_loadu_ps(n->scale + 16);
-    const __m512i zero = _mm512_set1_epi16((int16_t)n->zero);
-    const __m512i low = _mm512_set1_epi16((int16_t)(n->low + (float)n->zero)),
-                  high = _mm512_set1_epi16((int16_t)(n->high + (float)n->zero));
+/* Sums to 8 bits, two rows at a time: every step saturates. Packing takes four columns of either half in turns, which
+ * the order at the end undoes. */
+Q_INLINE void QS(narrow)(const q_narrow *from, const int32_t *sums, uint32_t rows, const int mode) {
+    const q_narrow n = *from; /* a copy: stores to `out` can't change it */
+    const __m512 k0 = _mm512_loadu_ps(n.scale), k1 = _mm512_loadu_ps(n.scale + 16);
+    const __m512i zero = _mm512_set1_epi16((int16_t)n.zero);
+    const __m512i low = _mm512_set1_epi16((int16_t)(n.low + (float)n.zero)),
+                  high = _mm512_set1_epi16((int16_t)(n.high + (float)n.zero));
     const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
-    const __mmask32 mask = n->columns >= 32 ? ~(__mmask32)0 : ((__mmask32)1 << n->columns) - 1;
-    uint8_t *out = n->out;
-    for (uint32_t r = 0; r < rows; r += 2, sums += 2 * Q_NR, out += 2 * n->ld) {
-        __m512i a = QS(words)(sums, k0, k1, zero), b = r + 1 < rows ? QS(words)(sums + Q_NR, k0, k1, zero) : a;
-        a = _mm512_max_epi16(_mm512_min_epi16(a, high), low);
-        b = _mm512_max_epi16(_mm512_min_epi16(b, high), low);
-        __m512i y = n->is_signed ? _mm512_packs_epi16(a, b) : _mm512_packus_epi16(a, b);
+    const __mmask32 mask = n.columns >= 32 ? ~(__mmask32)0 : ((__mmask32)1 << n.columns) - 1;
+    const __mmask16 m0 = (__mmask16)mask, m1 = (__mmask16)(mask >> 16);
+    const uint8_t *other = n.other;
+    uint8_t *out = n.out;
+    for (uint32_t r = 0; r < rows; r += 2, sums += 2 * Q_NR, out += 2 * n.ld) {
+        const bool both = r + 1 < rows;
+        __m512i a = _mm512_packs_epi32(QS(whole)(&n, sums, k0, other, m0, mode),
+                                       QS(whole)(&n, sums + 16, k1, other + 16, m1, mode));
+        __m512i b = a;
+        if (both)
+            b = _mm512_packs_epi32(QS(whole)(&n, sums + Q_NR, k0, other + n.ld, m0, mode),
+                                   QS(whole)(&n, sums + Q_NR + 16, k1, other + n.ld + 16, m1, mode));
+        if (mode != Q_NARROW) other += 2 * n.ld;
+        a = _mm512_max_epi16(_mm512_min_epi16(_mm512_adds_epi16(a, zero), high), low);
+        b = _mm512_max_epi16(_mm512_min_epi16(_mm512_adds_epi16(b, zero), high), low);
+        __m512i y = n.is_signed ? _mm512_packs_epi16(a, b) : _mm512_packus_epi16(a, b);
         y = _mm512_permutexvar_epi32(order, y);
         __m256i y0 = _mm512_castsi512_si256(y), y1 = _mm512_extracti64x4_epi64(y, 1);
-        if (n->columns >= 32)
+        if (n.columns >= 32) {
             _mm256_storeu_si256((__m256i *)(void *)out, y0);
-        else
+            if (both) _mm256_storeu_si256((__m256i *)(void *)(out + n.ld), y1);
+        } else {
             _mm256_mask_storeu_epi8(out, mask, y0);
-        if (r + 1 == rows) break;
-        if (n->columns >= 32)
-            _mm256_storeu_si256((__m256i *)(void *)(out + n->ld), y1);
-        else
-            _mm256_mask_storeu_epi8(out + n->ld, mask, y1);
+            if (both) _mm256_mask_storeu_epi8(out + n.ld, mask, y1);
+        }
     }
+}
+
+Q_FN static void QS(bytes)(const q_narrow *n, const int32_t *sums, uint32_t rows) {
+    if (n->mode == Q_NARROW)
+        QS(narrow)(n, sums, rows, Q_NARROW);
+    else if (n->mode == Q_NARROW_ADD)
+        QS(narrow)(n, sums, rows, Q_NARROW_ADD);
+    else
+        QS(narrow)(n, sums, rows, Q_NARROW_ROUND_ADD);
 }
 #endif
 
@@ -170,8 +197,9 @@ Q_INLINE void QS(tile)(const q_tile *t, const int mr, const bool exact, const in
 #define Q_TILES_12(name, exact)                                                                                        \
     Q_TILES_4(name, exact)                                                                                             \
     Q_TILE(name, exact, 5)                                                                                             \
-    Q_TILE(name, exact, 6) Q_TILE(name, exact, 7) Q_TILE(name, exact, 8) Q_TILE(name, exact, 9)                        \
-        Q_TILE(name, exact, 10) Q_TILE(name, exact, 11) Q_TILE(name, exact, 12)
+    Q_TILE(name, exact, 6)                                                                                             \
+    Q_TILE(name, exact, 7) Q_TILE(name, exact, 8) Q_TILE(name, exact, 9) Q_TILE(name, exact, 10)                       \
+        Q_TILE(name, exact, 11) Q_TILE(name, exact, 12)
 #define Q_LIST_4(name) QS(name##1), QS(name##2), QS(name##3), QS(name##4)
 #define Q_LIST_12(name)                                                                                                \
     Q_LIST_4(name), QS(name##5), QS(name##6), QS(name##7), QS(name##8), QS(name##9), QS(name##10), QS(name##11),       \

@@ -200,7 +200,7 @@ pare_status cpu_make_q_matmul(cpu_device *dev, const pare_kernel_spec *s, uint32
     pare_status st = PARE_EUNSUPPORTED;
     if (q_weights(s->in[1], p.n, p.columns ? 0 : 1, a_scale, scales)) {
         for (int64_t i = 0; i < p.n; i++) scales[i] /= first;
-        if (!q_scales_small(scales, p.n)) p.post.simple = false;
+        if (!q_scales_small(scales, p.n)) p.post.mode = Q_NARROW_NONE;
         st = make(dev, s, &p, n, scales, out);
     }
     free(scales);

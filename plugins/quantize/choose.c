@@ -1,6 +1,8 @@
 /* quantize/choose.c - see choose.h. */
 #include "choose.h"
 
+#include "place.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -86,9 +88,26 @@ static void keep_ends(chooser *c) {
     if (c->o->keep_last && c->n) c->out[c->n - 1].asked = false;
 }
 
+/* An op that no target runs in int8 is a slip of the pen. */
+static pare_status known_ops(const quantize_apis *q, const quantize_options *o) {
+    pare_status st = PARE_OK;
+    for (uint64_t i = 0; i < o->ops->n; i++) {
+        char param[32];
+        const char *op = o->ops->u.list[i].u.s;
+        if (place_knows(op)) continue;
+        (void)snprintf(param, sizeof param, "ops[%llu]", (unsigned long long)i);
+        st = quantize_refuse(q, "quantize.op", param, NULL,
+                             "Conv, ConvTranspose, Gemm, MatMul; with them Add, Mul, Concat, AveragePool, "
+                             "GlobalAveragePool, MaxPool and others; left out: all that the target knows",
+                             "no runtime that is known here runs the op \"%.60s\" in int8", op);
+    }
+    return st;
+}
+
 pare_status quantize_choose(const quantize_apis *q, const quantize_options *o, bool loud, quantize_choices *out) {
     chooser c = {.q = q, .o = o, .loud = loud};
-    pare_status st = list(&c);
+    pare_status st = known_ops(q, o);
+    if (!st) st = list(&c);
     if (st) return st;
     if (o->include->n) {
         if ((st = select_by(&c, "include", o->include->u.list, o->include->n))) return st;

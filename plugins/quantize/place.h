@@ -34,6 +34,8 @@ typedef struct place_target {
 } place_target;
 
 const place_target *place_target_of(quantize_target target);
+/* Is it an op that some target runs in int8? */
+bool place_knows(const char *op_type);
 /* The rule of an op at an opset, NULL: it is none of the target's. */
 const place_rule *place_rule_of(const place_target *t, const char *op_type, int64_t opset);
 
@@ -83,5 +85,9 @@ typedef struct place_plan {
  * left in float and why is in the plan, not reported. [run] */
 pare_status place_make(const quantize_apis *q, const quantize_options *o, const quantize_choices *choices,
                        const uint8_t *skip, place_plan *plan);
+
+/* Why a choice that was asked for has no node in the plan: its op, or its place. NULL: it has one, or wasn't asked for. */
+const char *place_missing(const quantize_options *o, const quantize_choices *choices, const place_plan *plan,
+                          uint64_t choice);
 
 #endif

@@ -123,6 +123,24 @@ static const place_target targets[] = {
 
 const place_target *place_target_of(quantize_target target) { return &targets[target]; }
 
+bool place_knows(const char *op_type) {
+    for (size_t t = 0; t < sizeof targets / sizeof *targets; t++)
+        for (const place_rule *r = targets[t].rules; r->op_type; r++)
+            if (strcmp(r->op_type, op_type) == 0) return true;
+    return false;
+}
+
+const char *place_missing(const quantize_options *o, const quantize_choices *choices, const place_plan *plan,
+                          uint64_t choice) {
+    const quantize_choice *c = &choices->at[choice];
+    if (!c->asked) return NULL;
+    for (uint64_t i = 0; i < plan->n_nodes; i++)
+        if (plan->nodes[i].kind == PLACE_HEAVY && plan->nodes[i].choice == (int32_t)choice) return NULL;
+    for (const place_rule *r = place_target_of(o->target)->rules; r->op_type; r++)
+        if (strcmp(r->op_type, c->layer.op_type) == 0) return "it is inside a subgraph (If, Loop, Scan)";
+    return "the target runs no such op in int8";
+}
+
 const place_rule *place_rule_of(const place_target *t, const char *op_type, int64_t opset) {
     for (const place_rule *r = t->rules; r->op_type; r++) {
         if (strcmp(r->op_type, op_type) != 0) continue;

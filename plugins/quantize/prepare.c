@@ -27,6 +27,11 @@ static uint32_t first_quantized(const quantize_apis *q, uint64_t *n) {
     return first;
 }
 
+bool prepare_quantized(const quantize_apis *q) {
+    uint64_t n;
+    return first_quantized(q, &n) != 0;
+}
+
 pare_status prepare_check(const quantize_apis *q, const quantize_options *o) {
     uint64_t n;
     const uint32_t node = first_quantized(q, &n);
@@ -114,16 +119,15 @@ pare_status prepare_graph(const quantize_apis *q, const quantize_options *o) {
     verify_side before = {0};
     pare_status st = prepare_check(q, o);
     if (st) return st;
-    const bool strip = first_quantized(q, &n) != 0;
+    if (first_quantized(q, &n) && (st = prepare_strip(q))) return st; /* which is meant to change the numbers */
     if ((st = q->graph->infer(q->host, q->model))) return st;
     if ((st = verify_before(q, o->data, &before))) return st;
     st = raise_opset(q, o);
-    if (!st && strip) st = prepare_strip(q);
     if (!st) st = run_pass(q, "fold_batchnorm", &folded);
     if (!st) st = fold_gemm(q, &factors);
     if (!st) st = run_pass(q, "remove_dead", &dead);
     if (!st) st = q->graph->infer(q->host, q->model);
-    if (!st && (strip || folded || factors))
+    if (!st && (folded || factors))
         st = verify_rewrite(q, &before, o->data, "folding BatchNormalization and factors into weights");
     verify_close(q, &before);
     if (!st && folded)

@@ -12,6 +12,8 @@
 /* The look of it: changes nothing. PARE_EINVAL, reported: a model that is quantized already, without `requantize`. */
 pare_status prepare_check(const quantize_apis *q, const quantize_options *o);
 
+bool prepare_quantized(const quantize_apis *q);
+
 /* Does it. On failure reported. [run] */
 pare_status prepare_graph(const quantize_apis *q, const quantize_options *o);
 

@@ -28,9 +28,10 @@ void report_float(const quantize_work *w, uint32_t severity) {
     }
     for (uint64_t i = 0; i < w->choices.n; i++) {
         const pare_layer *l = &w->choices.at[i].layer;
-        if (!w->choices.at[i].asked || place_rule_of(place_target_of(w->o->target), l->op_type, 13)) continue;
-        quantize_say(&w->q, severity, "quantize.float", NULL, l->label, NULL, "%s stays in float: %s runs no %s in int8",
-                     l->name, quantize_target_name(w->o->target), l->op_type);
+        const char *why = place_missing(w->o, &w->choices, &w->plan, i);
+        if (why)
+            quantize_say(&w->q, severity, "quantize.float", NULL, l->label, NULL, "%s (%s) stays in float: %s", l->name,
+                         l->label, why);
     }
 }
 
@@ -87,6 +88,12 @@ static void row(const quantize_work *w, const place_node *node, uint64_t compare
     w->q.note->layer(w->q.host, &note);
 }
 
+static void float_text(const quantize_work *w, const char *name, const char *why) {
+    char key[400];
+    (void)snprintf(key, sizeof key, "float: %.300s", name);
+    w->q.note->text(w->q.host, key, why);
+}
+
 static void float_row(const quantize_work *w, const place_node *node) {
     const bool tuned = w->skip && node->choice >= 0 && w->skip[node->choice];
     const char *keys[] = {"alone_db"};
@@ -99,11 +106,15 @@ static void float_row(const quantize_work *w, const place_node *node) {
                                   .keys = keys,
                                   .values = values};
     w->q.note->layer(w->q.host, &note);
-    if (node->asked && (node->why || tuned)) {
-        char key[400];
-        (void)snprintf(key, sizeof key, "float: %.300s", name_of(w, node));
-        w->q.note->text(w->q.host, key, node->why ? node->why : "tune left it in float");
-    }
+    if (node->asked && (node->why || tuned))
+        float_text(w, name_of(w, node), node->why ? node->why : "tune left it in float");
+}
+
+static void missing_row(const quantize_work *w, uint64_t choice, const char *why) {
+    const char *name = w->choices.at[choice].layer.name;
+    const pare_layer_note note = {.size = sizeof note, .name = name, .requested = 8, .achieved = 32};
+    w->q.note->layer(w->q.host, &note);
+    float_text(w, name, why);
 }
 
 static void portability(const quantize_work *w, uint64_t *sevens, uint64_t *eights) {
@@ -131,6 +142,12 @@ void report_all(const quantize_work *w) {
             if (q->note) float_row(w, node);
             left++;
         }
+    }
+    for (uint64_t i = 0; i < w->choices.n; i++) {
+        const char *why = place_missing(w->o, &w->choices, &w->plan, i);
+        if (!why) continue;
+        if (q->note) missing_row(w, i, why);
+        left++;
     }
     portability(w, &exact, &inexact);
     char text[300];

@@ -37,6 +37,16 @@ static pare_status strict(const quantize_work *w) {
                      "%s can't run in int8 for target %s: %s", n.label, quantize_target_name(w->o->target), node->why);
         st = PARE_EUNSUPPORTED;
     }
+    for (uint64_t i = 0; i < w->choices.n; i++) {
+        const char *why = place_missing(w->o, &w->choices, &w->plan, i);
+        const pare_layer *l = &w->choices.at[i].layer;
+        if (!why) continue;
+        quantize_say(&w->q, PARE_ERROR, "quantize.strict", "strict", l->label,
+                     "exclude the layer, choose another target, or drop strict",
+                     "%s (%s) can't run in int8 for target %s: %s", l->name, l->label,
+                     quantize_target_name(w->o->target), why);
+        st = PARE_EUNSUPPORTED;
+    }
     return st;
 }
 
@@ -58,6 +68,8 @@ static pare_status check(void *self, const pare_host *host, pare_model *model) {
     quantize_work w = {.o = self};
     pare_status st = quantize_apis_init(&w.q, host, model);
     if (!st) st = prepare_check(&w.q, w.o);
+    if (!st && w.o->requantize && prepare_quantized(&w.q)) /* where its quantizers are gone, nobody knows yet */
+        return quantize_choose(&w.q, w.o, true, &w.choices);
     if (!st) st = make_plan(&w, true);
     if (st) return st;
     report_float(&w, PARE_INFO);

@@ -23,8 +23,8 @@ typedef struct pare_technique {
     pare_status (*apply)(void *self, const pare_host *, pare_model *);
     /* [run] Exactly once per successful create. Optional. */
     void (*destroy)(void *self);
-    /* [static] A technique that trains with one loss, and whose parameters are that loss's own: its id; NULL: none. What
-     * the loss wants (labels, teachers, gradients) is looked at before anything runs. */
+    /* [static] A technique that trains with one loss, and whose parameters are that loss's own: its id; NULL: none.
+     * What the loss wants (labels, teachers, gradients) is looked at before anything runs. */
     const char *loss;
 } pare_technique;
 

@@ -331,6 +331,13 @@ static void batch_norms(void **state) {
             attr_float("momentum", 0.75);
             attr_float("epsilon", 1e-3);
             check(3e-6);
+            begin("BatchNormTrain", GRAD, own); /* y alone, once more */
+            in(d, 4);
+            for (int k = 0; k < 2; k++) in(DIMS(c));
+            out(d, 4, -1);
+            attr_int("relu", relu);
+            if (high) attr_float("high", 0.4);
+            check(3e-6);
             begin("BatchNormGrad", GRAD, own);
             for (int k = 0; k < 2; k++) in(d, 4);
             for (int k = 0; k < 3; k++) in(DIMS(c));

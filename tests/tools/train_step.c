@@ -48,12 +48,14 @@ static options read_options(int argc, char **argv) {
         const char *key;
         const char **text;
         long *number;
-    } rows[] = {{"--net", &o.net, NULL},           {"--model", &o.model, NULL},     {"--stem", &o.stem, NULL},
-                {"--save", &o.save, NULL},         {"--teacher", &o.teacher, NULL}, {"--classes", NULL, &o.classes},
-                {"--channels", NULL, &o.channels}, {"--size", NULL, &o.size},       {"--seed", NULL, &o.seed},
-                {"--batch", NULL, &o.batch},       {"--micro", NULL, &o.micro},     {"--steps", NULL, &o.steps},
-                {"--warmup", NULL, &o.warmup},     {"--threads", NULL, &o.threads}, {"--home", &o.home, NULL},
-                {"--recompute", NULL, &o.recompute}};
+    } rows[] = {{"--net", &o.net, NULL},           {"--model", &o.model, NULL},
+                {"--stem", &o.stem, NULL},         {"--save", &o.save, NULL},
+                {"--teacher", &o.teacher, NULL},   {"--classes", NULL, &o.classes},
+                {"--channels", NULL, &o.channels}, {"--size", NULL, &o.size},
+                {"--seed", NULL, &o.seed},         {"--batch", NULL, &o.batch},
+                {"--micro", NULL, &o.micro},       {"--steps", NULL, &o.steps},
+                {"--warmup", NULL, &o.warmup},     {"--threads", NULL, &o.threads},
+                {"--home", &o.home, NULL},         {"--recompute", NULL, &o.recompute}};
     for (int i = 1; i < argc; i++) {
         size_t k = 0, n = sizeof rows / sizeof *rows;
         while (k < n && strcmp(argv[i], rows[k].key) != 0) k++;
