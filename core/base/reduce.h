@@ -15,9 +15,9 @@
 
 typedef enum {
     PARE_REDUCED_GRADIENT,  /* of an optimiser step: all of one dtype at once (train/fit_step.c) */
-    PARE_REDUCED_STATISTIC, /* of BatchNormalization, of calibration: of a batch, or as they leave training */
+    PARE_REDUCED_STATISTIC, /* of BatchNormalization: of a batch, or as they leave training */
     PARE_REDUCED_METRIC,    /* the loss of a step; what is added up over a set (pipeline/score.c) */
-    PARE_REDUCED_PLUGIN     /* host->reduce */
+    PARE_REDUCED_PLUGIN     /* host->reduce: what calibration counts, and whatever else plugins add up */
 } pare_reduced;
 
 /* Who brings numbers together. */

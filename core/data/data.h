@@ -99,7 +99,8 @@ char **pare_data_source_classes(const pare_data_source *src, uint32_t *n);
 /* Of the i-th sample: its label (-1: none) and the file it comes from (NULL for kinds that hold many in one). */
 int64_t pare_data_label(const pare_data *set, uint64_t i);
 const char *pare_data_path(const pare_data *set, uint64_t i);
-/* "images/0/cat.png", or "sample 17 of train" where there is no file: what a person may call the i-th sample. malloc'ed.
+/* "images/0/cat.png", or "sample 17 of train" where there is no file: what a person may call the i-th sample.
+ * malloc'ed.
  */
 char *pare_data_sample_name(const pare_data *set, uint64_t i);
 /* At most n of the set's samples (0: all), by seed, in proportion of the classes, in an order that the seed gives:

@@ -199,11 +199,15 @@ static uint64_t weights_of(const pare_model *m) {
     return sum;
 }
 
-pare_status pare_engine_fits_ahead(pare_session *s, const pare_model *m, const pare_plan *p, pare_diags *d) {
+pare_status pare_engine_fits_ahead(pare_session *s, pare_model *m, const pare_plan *p, pare_diags *d) {
     const pare_graph *g = pare_model_graph(m, PARE_MAIN_GRAPH);
     uint64_t most = 0, grows;
     for (size_t i = 0; i < g->nodes.len; i++) {
-        uint64_t bytes = node_bytes(m, pare_model_node(m, g->nodes.data[i]));
+        const pare_node *n = pare_model_node(m, g->nodes.data[i]);
+        uint64_t bytes = node_bytes(m, n);
+        /* floats around a rounding point need not come to be */
+        if (pare_node_is(n, "QuantizeLinear") || pare_node_is(n, "DequantizeLinear") || pare_quant_asks(m, n))
+            bytes /= 4;
         if (bytes > most) most = bytes;
     }
     if (s->memory && most > s->memory) return too_much(s, p, 0, most, weights_of(m), s->memory, true, true, d);

@@ -1,8 +1,8 @@
 /* engine/fuse.c - which elementwise nodes stand behind a node and could be its post-ops. See parts.h.
  *
  * Only looks: the kernel says how many it takes. A value that the session hands out, or that two nodes want, ends the
- * chain. A rounding point is a QuantizeLinear and, where nobody else wants its numbers, the DequantizeLinear of the same
- * parameters behind it. May use: parts.h, model.
+ * chain. A rounding point is a QuantizeLinear and, where nobody else wants its numbers, the DequantizeLinear of the
+ * same parameters behind it. May use: parts.h, model.
  */
 #include "engine/parts.h"
 #include "engine/quant.h"
@@ -17,9 +17,7 @@ static bool same_dims(const pare_value *a, const pare_value *b) {
     return true;
 }
 
-static bool same_type(const pare_value *a, const pare_value *b) {
-    return same_dims(a, b) && a->dtype == b->dtype;
-}
+static bool same_type(const pare_value *a, const pare_value *b) { return same_dims(a, b) && a->dtype == b->dtype; }
 
 static bool text_attr_is(const pare_node *n, const char *name, const char *dflt, const char *want) {
     const pare_attr *a = pare_node_attr(n, name);
@@ -132,8 +130,8 @@ void pare_chain_find(pare_model *m, const pare_node *n, const unsigned char *tak
             next = pare_model_node(m, mul);
         } else if (v->uses.len != 1 || taken[next->id] || next->graph != n->graph ||
                    !(rounding(m, next, last, &out->post[i]) ||
-                     (!coded && (unary(m, next, &out->post[i]) ||
-                                 binary(m, next, v, &out->post[i], &out->operand[i]))))) {
+                     (!coded &&
+                      (unary(m, next, &out->post[i]) || binary(m, next, v, &out->post[i], &out->operand[i]))))) {
             return;
         }
         const pare_value *to = next->n_out == 1 ? pare_model_value(m, next->out[0]) : NULL;

@@ -3,8 +3,8 @@
  * A change between opsets that only widens dtypes, adds an optional input, or adds an attribute whose default is the
  * old behaviour needs no rule: the node is relabelled. What has a row in `rules` is rewritten by it; the rules stand in
  * lower_*.c. Of com.microsoft's,
- * those of 8-bit numbers are rewritten; other domains are not touched. A dtype that came after PARE_ENGINE_OPSET passes: it changes no op's
- * meaning, and who has no kernel for it says so. May use: lower_parts.h, model/infer.h.
+ * those of 8-bit numbers are rewritten; other domains are not touched. A dtype that came after PARE_ENGINE_OPSET
+ * passes: it changes no op's meaning, and who has no kernel for it says so. May use: lower_parts.h, model/infer.h.
  */
 #include "engine/lower_parts.h"
 

@@ -199,7 +199,7 @@ pare_status pare_engine_arenas(pare_session *s, const pare_plan *p, pare_diags *
 /* Has the machine room for those inputs that have no bytes yet? */
 pare_status pare_engine_inputs_fit(pare_session *s, pare_array *const *in, pare_diags *d);
 /* Before kernels are made and tried: do the largest node's tensors alone go beyond the cap or the machine? m: bound. */
-pare_status pare_engine_fits_ahead(pare_session *s, const pare_model *m, const pare_plan *p, pare_diags *d);
+pare_status pare_engine_fits_ahead(pare_session *s, pare_model *m, const pare_plan *p, pare_diags *d);
 /* Makes the plan's constants, or finds them made. Reported. */
 pare_status pare_engine_constants_make(pare_session *s, pare_plan *p, pare_diags *d);
 void pare_engine_constants_free(pare_session *s, pare_engine_constants *c);

@@ -67,9 +67,9 @@ void pare_pass_replace(pare_model *m, uint32_t from, uint32_t to) {
 
 pare_status pare_engine_passes(pare_model *m, pare_diags *d) {
     static const pare_engine_pass list[] = {
-        pare_pass_cancel_transposes, pare_pass_pool, pare_pass_fold_pad,   pare_pass_fold_batchnorm,
-        pare_pass_layernorm,         pare_pass_gelu, pare_pass_matmul_add, pare_pass_sink_reshape,
-        pare_pass_quant,
+        pare_pass_cancel_transposes, pare_pass_pool,         pare_pass_fold_pad,
+        pare_pass_fold_batchnorm,    pare_pass_layernorm,    pare_pass_gelu,
+        pare_pass_matmul_add,        pare_pass_sink_reshape, pare_pass_quant,
     };
     const pare_pass *dead = pare_pass_find("remove_dead");
     enum { ROUNDS = 4 };

@@ -122,12 +122,13 @@ static void rewrite_conv(pare_model *m, const match *f) {
 
 static void rewrite(pare_model *m, const match *f) {
     const pare_node *n = f->product;
-    const uint32_t in[] = {n->in[0], n->in[1], f->a_scale, f->b_scale, n->n_in > 2 ? n->in[2] : 0,
-                           n->n_in > 3 ? n->in[3] : 0, f->bias};
+    const uint32_t in[] = {
+        n->in[0], n->in[1], f->a_scale, f->b_scale, n->n_in > 2 ? n->in[2] : 0, n->n_in > 3 ? n->in[3] : 0, f->bias};
     size_t used = f->bias ? 7 : in[5] ? 6 : in[4] ? 5 : 4;
     const pare_value *y = pare_model_value(m, f->last->out[0]);
     const char *out = pare_name_fresh(m, n->graph, y->name);
-    uint32_t id = pare_node_add(m, n->graph, f->last->id, "MatMulIntegerToFloat", "ai.pare", n->name, in, used, &out, 1);
+    uint32_t id =
+        pare_node_add(m, n->graph, f->last->id, "MatMulIntegerToFloat", "ai.pare", n->name, in, used, &out, 1);
     finish(m, f, id);
 }
 

@@ -1,8 +1,9 @@
 /* engine/pass_quant.c - rounding points moved together, and what they make needless. See pass.h.
  *
  * Numbers of 8 bits are moved about instead of the floats they stand for: DequantizeLinear goes behind ops that only
- * move or choose numbers, QuantizeLinear in front of those that make no fewer. QuantizeLinear behind DequantizeLinear of the same parameters goes, and Relu and Clip whose
- * bounds the 8 bits keep anyway. All of it bit for bit. May use: quant.h, model.
+ * move or choose numbers, QuantizeLinear in front of those that make no fewer. QuantizeLinear behind DequantizeLinear
+ * of the same parameters goes, and Relu and Clip whose bounds the 8 bits keep anyway. All of it bit for bit. May use:
+ * quant.h, model.
  */
 #include "engine/pass.h"
 
@@ -97,8 +98,8 @@ static bool move_below_concat(pass *p, pare_node *n) {
 
 /* Rounded before it is moved: what makes the numbers can round them then. */
 static bool move_up(pass *p, pare_node *n) {
-    static const char *const ops[] = {"DepthToSpace", "Expand",       "Flatten", "Identity",  "MaxPool",   "Reshape",
-                                      "Resize",       "SpaceToDepth", "Squeeze", "Tile",      "Transpose", "Unsqueeze"};
+    static const char *const ops[] = {"DepthToSpace", "Expand",       "Flatten", "Identity", "MaxPool",   "Reshape",
+                                      "Resize",       "SpaceToDepth", "Squeeze", "Tile",     "Transpose", "Unsqueeze"};
     pare_model *m = p->m;
     pare_quant q;
     bool known = false;

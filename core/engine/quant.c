@@ -80,11 +80,18 @@ uint32_t pare_quant_slots(const pare_node *n) {
         const char *op_type;
         uint32_t slots;
     } rows[] = {
-        {"Add", 3},       {"AveragePool", 1},  {"Clip", 1},        {"Concat", UINT32_MAX}, {"Conv", 3},
-        {"Elu", 1},       {"ConvTranspose", 3}, {"Gelu", 1},        {"Gemm", 3},            {"GlobalAveragePool", 1},
-        {"HardSwish", 1}, {"HardSigmoid", 1},   {"LeakyRelu", 1},   {"MatMul", 3},          {"Mul", 3},
-        {"ReduceMean", 1}, {"Relu", 1},         {"Resize", 1},      {"Sigmoid", 1},         {"Softmax", 1},
-        {"Sub", 3},       {"Swish", 1},         {"Tanh", 1},
+        {"Add", 3},           {"AveragePool", 1},
+        {"Clip", 1},          {"Concat", UINT32_MAX},
+        {"Conv", 3},          {"Elu", 1},
+        {"ConvTranspose", 3}, {"Gelu", 1},
+        {"Gemm", 3},          {"GlobalAveragePool", 1},
+        {"HardSwish", 1},     {"HardSigmoid", 1},
+        {"LeakyRelu", 1},     {"MatMul", 3},
+        {"Mul", 3},           {"ReduceMean", 1},
+        {"Relu", 1},          {"Resize", 1},
+        {"Sigmoid", 1},       {"Softmax", 1},
+        {"Sub", 3},           {"Swish", 1},
+        {"Tanh", 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (pare_node_is(n, rows[i].op_type)) return rows[i].slots;
@@ -116,9 +123,9 @@ static bool text_is(const pare_node *n, const char *name, const char *dflt, cons
 }
 
 bool pare_quant_moves(pare_model *m, const pare_node *n) {
-    static const char *const ops[] = {"DepthToSpace", "Expand",       "Flatten",      "Gather",  "GlobalMaxPool",
-                                      "Identity",     "Reshape",      "Slice",        "SpaceToDepth", "Split",
-                                      "Squeeze",      "Tile",         "Transpose",    "Unsqueeze"};
+    static const char *const ops[] = {"DepthToSpace", "Expand",  "Flatten",   "Gather",       "GlobalMaxPool",
+                                      "Identity",     "Reshape", "Slice",     "SpaceToDepth", "Split",
+                                      "Squeeze",      "Tile",    "Transpose", "Unsqueeze"};
     if (!n->n_in || !n->in[0] || !n->n_out) return false;
     if (pare_node_is(n, "MaxPool")) {
         const pare_value *v = n->n_out > 1 ? pare_model_value(m, n->out[1]) : NULL;
@@ -165,5 +172,8 @@ static bool wanted(pare_model *m, uint32_t value, int hops) {
 }
 
 bool pare_quant_keeps(pare_model *m, const pare_node *n) {
-    return pare_node_is(n, "DequantizeLinear") && n->n_out == 1 && wanted(m, n->out[0], 0);
+    const pare_value *x = n->n_in ? pare_model_value(m, n->in[0]) : NULL;
+    if (!pare_node_is(n, "DequantizeLinear") || n->n_out != 1 || !x) return false;
+    if (x->dtype != PARE_UINT8 && x->dtype != PARE_INT8 && x->dtype != PARE_INT32) return false;
+    return !pare_node_attr_int(n, "block_size", 0) && wanted(m, n->out[0], 0);
 }

@@ -1,6 +1,7 @@
 /* engine/quant.h - QuantizeLinear and DequantizeLinear read as parameters, and which nodes may run on their numbers.
  *
- * Only looks at a model. Is not: asking backends (steps_quant.c), rewriting graphs (pass_quant.c). May use: base, model.
+ * Only looks at a model. Is not: asking backends (steps_quant.c), rewriting graphs (pass_quant.c). May use: base,
+ * model.
  */
 #ifndef PARE_ENGINE_QUANT_H
 #define PARE_ENGINE_QUANT_H

@@ -141,7 +141,10 @@ pare_status pare_steps_emit(pare_builder *b, const pare_node *n, const pare_chai
         step->in_place = -1;
     const pare_value *v = pare_model_value(b->m, n->out[0]);
     uint32_t row = pare_steps_row(b, pare_engine_node_name(b->m, n), n->op_type, r.info.name, &r.info.out[0], device,
-                                  r.quant ? r.spec.operands[0].dtype : v ? v->dtype : 0, macs_of(b, n));
+                                  r.quant ? r.spec.operands[0].dtype
+                                  : v     ? v->dtype
+                                          : 0,
+                                  macs_of(b, n));
     b->p->rows.data[row].fell_back = r.fell_back;
     b->p->steps.data[b->p->steps.len - 1].row = row;
     for (uint32_t i = 0; !st && updates(n) && i < n->n_out; i++)
@@ -292,7 +295,8 @@ static pare_status walk(pare_builder *b) {
         if (b->updates.len && (st = run_updates(b))) break;
         deferred f = {.node = n->id};
         pare_chain_find(b->m, n, b->taken, &f.chain);
-        f.chain.n = pare_quant_asks(b->m, n) ? pare_steps_trimmed(&f.chain, f.chain.n) : pare_steps_float_posts(&f.chain);
+        f.chain.n =
+            pare_quant_asks(b->m, n) ? pare_steps_trimmed(&f.chain, f.chain.n) : pare_steps_float_posts(&f.chain);
         uint32_t at = wait_for(b, &f.chain);
         if (at && !pare_steps_heavy(n)) { /* only what is worth it waits */
             uint32_t k = 0;

@@ -119,7 +119,8 @@ static pare_status ask(pare_builder *b, const pare_node *n, const pare_chain *ch
         int32_t *zero = pare_arena_alloc(&b->tmp, sizeof *zero);
         *scale = last->alpha;
         *zero = (int32_t)last->beta;
-        const pare_quant q = {.value = chain->out[n_post - 1], .n = 1, .scale = scale, .zero_point = *zero ? zero : NULL};
+        const pare_quant q = {
+            .value = chain->out[n_post - 1], .n = 1, .scale = scale, .zero_point = *zero ? zero : NULL};
         pare_steps_operand_is(b, &q, &r->spec.operands[r->n_in]);
     }
     for (uint32_t i = 0; i < n->n_out; i++) {

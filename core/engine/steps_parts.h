@@ -27,13 +27,13 @@ typedef struct pare_builder {
     pare_plan *p;
     pare_diags *d;
     pare_arena tmp;
-    pare_place *places;         /* [value id] */
-    unsigned char *taken;       /* [node id]: done, or promised to a fused node */
-    unsigned char *ready;       /* [value id]: it has been made, or is there from the start */
-    uint32_t *waiting;          /* [node id]: the node that is emitted when this one's turn comes, 0: none */
-    unsigned char *done;        /* [node id]: its step is there */
-    uint32_t *put_off;          /* [value id]: the DequantizeLinear that makes it, once somebody wants floats; 0: none */
-    uint32_t *bias;             /* [node id]: its bias made int32, 0: not made */
+    pare_place *places;   /* [value id] */
+    unsigned char *taken; /* [node id]: done, or promised to a fused node */
+    unsigned char *ready; /* [value id]: it has been made, or is there from the start */
+    uint32_t *waiting;    /* [node id]: the node that is emitted when this one's turn comes, 0: none */
+    unsigned char *done;  /* [node id]: its step is there */
+    uint32_t *put_off;    /* [value id]: the DequantizeLinear that makes it, once somebody wants floats; 0: none */
+    uint32_t *bias;       /* [node id]: its bias made int32, 0: not made */
     PARE_VEC(uint32_t) updates; /* nodes that write over variables, and wait for other readers */
     uint64_t heavy, heavy_all;  /* nodes whose kernels may be measured: met so far, and all once one is measured */
 } pare_builder;
@@ -88,7 +88,7 @@ pare_status pare_steps_float(pare_builder *b, uint32_t value);
 /* Can the node be asked for in 8 bits? (*out)[i]: what input i is then; value 0: as it was. */
 bool pare_steps_quantized(pare_builder *b, const pare_node *n, pare_quant **out);
 void pare_steps_operand_is(pare_builder *b, const pare_quant *q, pare_operand *o);
-uint32_t pare_steps_float_posts(const pare_chain *c);          /* those in front of the first rounding point */
+uint32_t pare_steps_float_posts(const pare_chain *c);         /* those in front of the first rounding point */
 uint32_t pare_steps_trimmed(const pare_chain *c, uint32_t n); /* without a DequantizeLinear at the end: it can wait */
 
 #endif

@@ -1,5 +1,5 @@
-/* engine/steps_quant.c - nodes behind DequantizeLinear: asked for with the 8-bit numbers, and the float values only when
- * somebody wants them. See steps_parts.h.
+/* engine/steps_quant.c - nodes behind DequantizeLinear: asked for with the 8-bit numbers, and the float values only
+ * when somebody wants them. See steps_parts.h.
  *
  * A DequantizeLinear is put off when its turn comes. Whoever takes its output in 8 bits never needs it; whoever needs
  * floats has it emitted then, or, where it is one of constants, computed now: a float kernel packs constants. Is not:
@@ -42,8 +42,7 @@ static pare_status fold(pare_builder *b, const pare_node *n) {
     const char *name = pare_name_fresh(b->m, PARE_MAIN_GRAPH, v->name);
     uint32_t t = pare_tensor_add_blob(b->m, PARE_MAIN_GRAPH, name, a->dtype, a->ndim, a->dims, a->blob);
     pare_array_unref(a);
-    if (!t)
-        return pare_fail(b->d, PARE_ENOMEM, "engine.memory", NULL, "no memory for the constant \"%s\"", v->name);
+    if (!t) return pare_fail(b->d, PARE_ENOMEM, "engine.memory", NULL, "no memory for the constant \"%s\"", v->name);
     v->tensor = t;
     return PARE_OK;
 }
@@ -74,8 +73,9 @@ static const void *bias_data(pare_builder *b, const pare_value *v, pare_quant *q
     const pare_node *p = pare_model_node(b->m, v->producer);
     const void *data = NULL;
     *q = (pare_quant){0};
-    if (!v->tensor && p && (!pare_node_is(p, "DequantizeLinear") || !pare_quant_read(&b->tmp, b->m, p, q) ||
-                            q->dtype != PARE_INT32 || q->zero_point))
+    if (!v->tensor && p &&
+        (!pare_node_is(p, "DequantizeLinear") || !pare_quant_read(&b->tmp, b->m, p, q) || q->dtype != PARE_INT32 ||
+         q->zero_point))
         return NULL;
     const pare_value *from = q->value ? pare_model_value(b->m, q->value) : v;
     pare_tensor *t = from ? pare_model_tensor(b->m, from->tensor) : NULL;

@@ -1,5 +1,5 @@
-/* model/fingerprint.c - see fingerprint.h. Every piece goes in with its length before it, so that no two lists of pieces
- * give the same bytes. */
+/* model/fingerprint.c - see fingerprint.h. Every piece goes in with its length before it, so that no two lists of
+ * pieces give the same bytes. */
 #include "model/fingerprint.h"
 
 #include <stdlib.h>

@@ -231,8 +231,9 @@ static void read_set(pare_config *c, const pare_yaml_node *n, pare_pipeline_set 
     s->at = n->key_at;
     s->from = -1;
     if (strcmp(n->key, PARE_RANDOM_SET) == 0)
-        pare_config_fail(c, n->key_at, "data", "config.name", "it is noise of the model's shape wherever a set is named",
-                         "a set can't be called \"%s\"", n->key);
+        pare_config_fail(c, n->key_at, "data", "config.name",
+                         "it is noise of the model's shape wherever a set is named", "a set can't be called \"%s\"",
+                         n->key);
     else if (!pare_config_name_ok(n->key, false))
         pare_config_fail(c, n->key_at, "data", "config.name",
                          "letters, digits, '_' and '-', at most 100, no '-' in front", "a set can't be called \"%s\"",

@@ -49,8 +49,8 @@ const char *pare_config_path(pare_config *c, const pare_yaml_node *n, const char
 bool pare_config_int(pare_config *c, const pare_yaml_node *n, const char *path, int64_t lo, int64_t hi, int64_t *out);
 /* True or false, on or off. False after having said that it is neither. */
 bool pare_config_bool(pare_config *c, const pare_yaml_node *n, const char *path, bool *out);
-/* For pare_params_parse: what parameters name is looked up in c. `prefix`: "steps.pruned.with"; `at`: the place for what
- * is missing. */
+/* For pare_params_parse: what parameters name is looked up in c. `prefix`: "steps.pruned.with"; `at`: the place for
+ * what is missing. */
 pare_params_ctx pare_config_params_ctx(pare_config *c, const char *prefix, pare_span at);
 
 extern const char *const pare_config_layouts[3]; /* the words, in the order of data.h's enum */

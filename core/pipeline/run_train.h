@@ -1,7 +1,7 @@
 /* pipeline/run_train.h - what a step is given to work with: samples, a device, training. Private to pipeline/.
  *
- * run_data.c: sets by name, runs on them (pare.run/1), files. run_train.c: samples, device, validation, progress. run_teach.c: teachers and their logits. run_train_check.c: what
- * can be known before.
+ * run_data.c: sets by name, runs on them (pare.run/1), files. run_train.c: samples, device, validation, progress.
+ * run_teach.c: teachers and their logits. run_train_check.c: what can be known before.
  */
 #ifndef PARE_PIPELINE_RUN_TRAIN_H
 #define PARE_PIPELINE_RUN_TRAIN_H

@@ -110,8 +110,8 @@ pare_status pare_run_write_file(pare_run *r, const char *rel, const void *bytes,
     pare_status st = pare_file_write(pare_run_path(r, rel), bytes, (size_t)n, r->d);
     if (st) return st;
     add_output(r, rel, hex);
-    json_array_append_new(files, json_pack("{s:o, s:s, s:I}", "path", pare_json_str(rel), "sha256", hex, "bytes",
-                                           (json_int_t)n));
+    json_array_append_new(
+        files, json_pack("{s:o, s:s, s:I}", "path", pare_json_str(rel), "sha256", hex, "bytes", (json_int_t)n));
     return PARE_OK;
 }
 

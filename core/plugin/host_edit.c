@@ -177,6 +177,17 @@ pare_status pare_host_value_rename(const pare_host *h, pare_model *m, uint32_t v
     return pare_value_rename(s->model, value, name) ? PARE_OK : name_taken(h, name);
 }
 
+pare_status pare_host_value_retype(const pare_host *h, pare_model *m, uint32_t value, uint32_t dtype) {
+    static const char fn[] = "pare.graph/1 value_retype";
+    pare_host_impl *s = pare_host_edit(h, m, fn);
+    const pare_value *v = s ? pare_host_value(h, fn, value) : NULL;
+    if (!v) return PARE_EINVAL;
+    if (!pare_dtype_kind(dtype)) return pare_host_misuse(h, fn, "there is no dtype %u", dtype);
+    if (v->tensor) return pare_host_misuse(h, fn, "value %u (%s) is an initializer: see retype of its tensor", value, v->name);
+    pare_value_type_set(s->model, value, dtype, v->ndim, v->dims);
+    return PARE_OK;
+}
+
 const char *pare_host_name_fresh(const pare_host *h, pare_model *m, const char *want) {
     static const char fn[] = "pare.graph/1 name_fresh";
     pare_host_impl *s = pare_host_look(h, m, fn);

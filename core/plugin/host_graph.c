@@ -264,4 +264,5 @@ const pare_graph_api pare_host_graph_v1 = {
     .mark = pare_host_mark,
     .undo = pare_host_undo,
     .keep = pare_host_keep,
+    .value_retype = pare_host_value_retype,
 };

@@ -148,5 +148,6 @@ pare_status pare_host_opset_need(const pare_host *h, pare_model *m, const char *
 pare_status pare_host_mark(const pare_host *h, pare_model *m, uint32_t *mark);
 pare_status pare_host_undo(const pare_host *h, pare_model *m, uint32_t mark);
 pare_status pare_host_keep(const pare_host *h, pare_model *m, uint32_t mark);
+pare_status pare_host_value_retype(const pare_host *h, pare_model *m, uint32_t value, uint32_t dtype);
 
 #endif

@@ -283,6 +283,8 @@ static json_t *scalar_schema(const pare_param *p) {
             if (n.kind == PARE_YAML_INT && n.fits) json_array_append_new(all, json_integer(n.i));
             if (n.kind == PARE_YAML_FLOAT && isfinite(n.f)) json_array_append_new(all, json_real(n.f));
             if (n.kind == PARE_YAML_BOOL) json_array_append_new(all, json_boolean(n.i));
+            int as_bool = pare_param_switch(p->choices[i]);
+            if (as_bool >= 0) json_array_append_new(all, json_boolean(as_bool));
             if (n.kind == PARE_YAML_NULL) json_array_append_new(all, json_null());
         }
         json_object_set_new(s, "enum", all);

@@ -64,9 +64,10 @@ pare_span pare_params_locate(const pare_params *p, const char *name);
  * reference. */
 json_t *pare_params_json(const pare_params *p);
 
-/* Calls `each` for every file that parameters of type FILE name, in order: where ("with.ranges", "with.layers[1].file"),
- * and the path as written. */
-void pare_params_files(const pare_params *p, void (*each)(void *ctx, const char *param, const char *written), void *ctx);
+/* Calls `each` for every file that parameters of type FILE name, in order: where ("with.ranges",
+ * "with.layers[1].file"), and the path as written. */
+void pare_params_files(const pare_params *p, void (*each)(void *ctx, const char *param, const char *written),
+                       void *ctx);
 
 /* JSON Schema (2020-12) of the map `with:`. Typed scalars also take a string that holds ${…}. A new reference. */
 json_t *pare_params_schema(pare_param_table t);
@@ -76,6 +77,8 @@ json_t *pare_param_describe(const pare_param *p);
 
 /* Lines for --help, each indented by `indent` spaces: name, type and range, default, then the documentation. */
 void pare_params_help(pare_param_table t, unsigned indent, pare_sb *out);
+/* 1: the choice is on or yes, 0: off or no, which YAML 1.1 takes for bools; -1: neither. */
+int pare_param_switch(const char *choice);
 /* "a float in [0, 1)", "one of magnitude, random", "a list of patterns": what is allowed, as messages say it. */
 void pare_param_allowed(const pare_param *p, pare_sb *out);
 

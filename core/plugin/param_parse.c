@@ -92,6 +92,11 @@ static bool in_range(const pare_param *p, double v) {
     return low && high;
 }
 
+int pare_param_switch(const char *choice) {
+    if (strcmp(choice, "on") == 0 || strcmp(choice, "yes") == 0) return 1;
+    return strcmp(choice, "off") == 0 || strcmp(choice, "no") == 0 ? 0 : -1;
+}
+
 static void fill_enum(filler *f, const pare_param *p, const pare_yaml_node *n, const char *path, bool inside,
                       pare_arg *out) {
     size_t count = 0;
@@ -102,6 +107,11 @@ static void fill_enum(filler *f, const pare_param *p, const pare_yaml_node *n, c
     }
     for (size_t i = 0; i < count; i++)
         if (strcmp(p->choices[i], n->text) == 0) {
+            out->u.i = (int64_t)i;
+            return;
+        }
+    for (size_t i = 0; i < count && n->kind == PARE_YAML_BOOL; i++) /* YAML 1.1 tools write true for on and yes */
+        if (pare_param_switch(p->choices[i]) == (int)n->i) {
             out->u.i = (int64_t)i;
             return;
         }
@@ -124,9 +134,9 @@ static void fill_text(filler *f, const pare_param *p, const pare_yaml_node *n, c
     }
     out->u.s = pare_arena_strdup(f->ctx->arena, n->text);
     const char *(*resolve)(void *, const char *, pare_span, const char *) = p->type == PARE_PARAM_MODEL  ? f->ctx->model
-                                                                             : p->type == PARE_PARAM_DATA ? f->ctx->set
-                                                                             : p->type == PARE_PARAM_FILE ? f->ctx->file
-                                                                                                          : NULL;
+                                                                            : p->type == PARE_PARAM_DATA ? f->ctx->set
+                                                                            : p->type == PARE_PARAM_FILE ? f->ctx->file
+                                                                                                         : NULL;
     if (resolve && !(out->u.s = resolve(f->ctx->user, out->u.s, n->at, path))) f->errors++; /* said by the callback */
 }
 
@@ -382,9 +392,10 @@ static json_t *map_json(pare_param_table t, const pare_arg *args, const pare_yam
             value = json_array();
             pare_param_table columns = pare_param_columns(p);
             for (uint64_t k = 0; k < a->n; k++)
-                json_array_append_new(value, p->type == PARE_PARAM_TABLE
-                                                 ? map_json(columns, a->u.list + k * columns.n, NULL, element_node(n, k))
-                                                 : scalar_json(p, a->u.list + k, element_node(n, k)));
+                json_array_append_new(value,
+                                      p->type == PARE_PARAM_TABLE
+                                          ? map_json(columns, a->u.list + k * columns.n, NULL, element_node(n, k))
+                                          : scalar_json(p, a->u.list + k, element_node(n, k)));
         } else {
             if (!a->n) continue;
             value = scalar_json(p, a, n);
@@ -435,7 +446,8 @@ static void walk_files(const file_walk *w, pare_param_table t, const pare_arg *a
     }
 }
 
-void pare_params_files(const pare_params *p, void (*each)(void *ctx, const char *param, const char *written), void *ctx) {
+void pare_params_files(const pare_params *p, void (*each)(void *ctx, const char *param, const char *written),
+                       void *ctx) {
     const file_walk w = {each, ctx};
     walk_files(&w, p->table, p->args, p->node, NULL, p->prefix);
 }

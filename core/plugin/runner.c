@@ -26,7 +26,7 @@ struct pare_runner {
     const pare_data *set;
     const pare_data_preprocess *pre;
     pare_data_target target;
-    uint64_t *order; /* which samples of the set, in the order of the run */
+    uint64_t *order;           /* which samples of the set, in the order of the run */
     uint64_t total, at, given; /* samples of the run; where in the order the next batch begins; handed out so far */
     uint32_t batch, wanted;    /* now; before memory ran out */
     bool fixed, finite;
@@ -49,8 +49,7 @@ static pare_status add_value(pare_runner *r, uint32_t id, pare_diags *d) {
     const pare_value *v = pare_model_value(r->m, id);
     source s = {.kind = FROM_RUN};
     pare_const c = pare_const_of(r->m, id);
-    if (v->other_type)
-        return pare_fail(d, PARE_EUNSUPPORTED, "run.value", NULL, "\"%s\" is no tensor", v->name);
+    if (v->other_type) return pare_fail(d, PARE_EUNSUPPORTED, "run.value", NULL, "\"%s\" is no tensor", v->name);
     if (c.tensor && c.value == id) {
         const void *aligned;
         pare_tensor *t = pare_model_tensor(r->m, c.tensor);
@@ -94,8 +93,8 @@ static pare_status open_session(pare_runner *r, pare_diags *d) {
     for (size_t i = 0; i < n && i < 8; i++)
         pare_sb_printf(&b, "%s%s", i ? ", " : " (", pare_session_input(r->session, i)->name);
     if (n) pare_sb_add(&b, n > 8 ? ", ...)" : ")");
-    st = pare_fail(d, PARE_EUNSUPPORTED, "run.inputs", NULL, "the model takes %zu inputs%s; sets of samples have one", n,
-                   pare_sb_str(&b));
+    st = pare_fail(d, PARE_EUNSUPPORTED, "run.inputs", NULL, "the model takes %zu inputs%s; sets of samples have one",
+                   n, pare_sb_str(&b));
     pare_sb_free(&b);
     return st;
 }
@@ -127,7 +126,8 @@ static pare_status choose_batch(pare_runner *r, uint32_t wanted, pare_diags *d) 
     r->batch = wanted ? wanted : fits < 1 ? 1 : fits > MOST_ROWS ? MOST_ROWS : (uint32_t)fits;
     if (r->batch > r->total) r->batch = (uint32_t)r->total;
     r->fixed = false;
-    if (p->ndim > 0 && !pare_session_takes(r->session, r->batch)) {
+    /* the last batch may hold any number of them */
+    if (p->ndim > 0 && !(pare_session_takes(r->session, r->batch) && pare_session_takes(r->session, 1))) {
         uint64_t own = (uint64_t)p->dims[0].value, short_by = own ? r->total % own : 0;
         r->fixed = true;
         r->batch = own && own < UINT32_MAX ? (uint32_t)own : 1;

@@ -1,7 +1,8 @@
-/* plugin/runner.h - a model run on samples, batch by batch, with any of its values to look at: what pare.run/1 stands on.
+/* plugin/runner.h - a model run on samples, batch by batch, with any of its values to look at: what pare.run/1 stands
+ * on.
  *
- * Is: the session over the values asked for, the samples in a fixed order, smaller batches and then the CPU where memory
- * runs out. Is not: the interface that plugins see (host_run.c), sets by their names (the pipeline fills in
+ * Is: the session over the values asked for, the samples in a fixed order, smaller batches and then the CPU where
+ * memory runs out. Is not: the interface that plugins see (host_run.c), sets by their names (the pipeline fills in
  * pare_run_services). One thread. May use: engine, data, compute.h.
  */
 #ifndef PARE_PLUGIN_RUNNER_H
@@ -15,9 +16,9 @@
 /* What a step's runs work with; filled in by the pipeline, borrowed for the step. Functions report to the step's
  * diagnostics, past the host. */
 typedef struct pare_run_services {
-    /* A set by its name, in the order of its files, and how its samples become the model's input. "random": `samples` of
-     * noise (0: 300) for `target`, by the step's seed; other sets have theirs. target may be NULL: no model is known.
-     * Both are the pipeline's until the step ends. PARE_ENOTFOUND: there is no such set. */
+    /* A set by its name, in the order of its files, and how its samples become the model's input. "random": `samples`
+     * of noise (0: 300) for `target`, by the step's seed; other sets have theirs. target may be NULL: no model is
+     * known. Both are the pipeline's until the step ends. PARE_ENOTFOUND: there is no such set. */
     pare_status (*set)(void *ctx, const char *name, const pare_data_target *target, uint64_t samples,
                        const pare_data **out, const pare_data_preprocess **pre);
     /* The step's device, opened when it is first asked for; `cpu`: the CPU, whatever the step says. */

@@ -23,9 +23,9 @@ struct pare_fit {
     pare_model *m; /* as it came */
     const pare_compute *compute;
     pare_compute on_host; /* `compute` once it has run out of memory for good */
-    bool still;             /* weights do not move: hooks look at gradients */
-    bool sums, masks; /* kept for all weights: gradients over micro-batches; masks */
-    uint32_t micro;   /* rows at once */
+    bool still;           /* weights do not move: hooks look at gradients */
+    bool sums, masks;     /* kept for all weights: gradients over micro-batches; masks */
+    uint32_t micro;       /* rows at once */
     pare_train_graph g;
     pare_evaluated *evaluated; /* [g.n_evaluated] */
     pare_session *session;
@@ -58,8 +58,8 @@ bool pare_fit_hook_due(const pare_fit *f, uint32_t when);
 pare_status pare_fit_hooks_call(pare_fit *f, uint32_t when);
 
 /* ---- fit_home.c ---- */
-/* Are all weights numbers? Else "train.diverged" with the first that isn't. within: a step that isn't done, whose summed
- * gradients are looked at too. */
+/* Are all weights numbers? Else "train.diverged" with the first that isn't. within: a step that isn't done, whose
+ * summed gradients are looked at too. */
 pare_status pare_fit_finite(pare_fit *f, bool within);
 pare_status pare_fit_copy_home(pare_fit *f, pare_model *into); /* as they are now; of an average, the average */
 pare_status pare_fit_best_take(pare_fit *f);

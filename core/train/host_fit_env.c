@@ -1,4 +1,5 @@
-/* train/host_fit_env.c - what a component's fit works with: losses, teachers, and what the loop asks and tells. See host_fit.h.
+/* train/host_fit_env.c - what a component's fit works with: losses, teachers, and what the loop asks and tells. See
+ * host_fit.h.
  *
  * Is not: the interface's functions (host_fit.c).
  */

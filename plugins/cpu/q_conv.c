@@ -4,6 +4,7 @@
  * saturates without VNNI.
  */
 #include "dn_conv.h"
+#include "isa.h"
 #include "q_gemm.h"
 #include "q_spec.h"
 #include "team.h"
@@ -11,6 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 typedef struct q_conv {
     /* sizes: c, oc of all groups */
@@ -96,6 +100,13 @@ static void points_direct(const void *ctx, int64_t first, uint32_t n, const uint
         }
 }
 
+/* A window of one pixel that moves by one: no bounds, no search. */
+static void points_pixels(const void *ctx, int64_t first, uint32_t n, const uint8_t **rows) {
+    const rows_at *at = ctx;
+    const uint8_t *x = at->x + first * at->c->c;
+    for (uint32_t j = 0; j < n; j++) rows[j] = x + j * at->c->c;
+}
+
 static void points_lines(const void *ctx, int64_t first, uint32_t n, const uint8_t **rows) {
     const rows_at *at = ctx;
     const q_conv *c = at->c;
@@ -128,6 +139,31 @@ static void interleave3(const uint8_t *a, const uint8_t *b, const uint8_t *c, ui
     }
 }
 
+#if defined(__x86_64__)
+/* 16 pixels at a time: each byte of the three vectors that come out is picked from one plane. */
+__attribute__((target("avx2"))) static int64_t interleave3_avx2(const uint8_t *a, const uint8_t *b, const uint8_t *c,
+                                                                uint8_t *to, int64_t n, uint8_t flip) {
+    __m128i pick[3][3];
+    for (int v = 0; v < 3; v++)
+        for (int p = 0; p < 3; p++) {
+            uint8_t from[16];
+            for (int i = 0; i < 16; i++) from[i] = (uint8_t)((16 * v + i) % 3 == p ? (16 * v + i) / 3 : 0x80);
+            pick[v][p] = _mm_loadu_si128((const __m128i *)(const void *)from);
+        }
+    const __m128i turn = _mm_set1_epi8((char)flip);
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int v = 0; v < 3; v++) {
+            __m128i x = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(a + i)), pick[v][0]);
+            __m128i y = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(b + i)), pick[v][1]);
+            __m128i z = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(c + i)), pick[v][2]);
+            x = _mm_xor_si128(_mm_or_si128(_mm_or_si128(x, y), z), turn);
+            _mm_storeu_si128((__m128i *)(void *)(to + 3 * i + 16 * v), x);
+        }
+    return i;
+}
+#endif
+
 static void copy_lines(void *ctx, uint64_t begin, uint64_t end) {
     const copy_job *j = ctx;
     const q_conv *c = j->c;
@@ -146,7 +182,12 @@ static void copy_lines(void *ctx, uint64_t begin, uint64_t end) {
         to += left * c->c;
         if (c->planar && c->c == 3) {
             const uint8_t *p = j->x + b * 3 * plane + y * c->w;
-            interleave3(p, p + plane, p + 2 * plane, to, right - left, flip);
+            int64_t n = right - left, done = 0;
+#if defined(__x86_64__)
+            if (cpu_isa_best() >= CPU_ISA_AVX2) done = interleave3_avx2(p, p + plane, p + 2 * plane, to, n, flip);
+#endif
+            p += done;
+            interleave3(p, p + plane, p + 2 * plane, to + 3 * done, n - done, flip);
         } else if (c->planar) {
             for (int64_t f = 0; f < c->c; f++) {
                 const uint8_t *p = j->x + (b * c->c + f) * plane + y * c->w;
@@ -168,6 +209,8 @@ static pare_status conv_run(cpu_kernel *k, const void *const *in, void *const *o
     const int32_t *bias = c->bias ? in[2] : NULL;
     const uint8_t *x = in[0];
     const int64_t width = blocks(c) * Q_NR;
+    bool pixels = c->kh == 1 && c->kw == 1 && c->sh == 1 && c->sw == 1 && c->oh == c->h && c->ow == c->w;
+    q_points_fn *points = c->lines ? points_lines : pixels ? points_pixels : points_direct;
     if (c->lines) {
         copy_job job = {c, x, copy};
         uint64_t grain = (uint64_t)(16384 / (c->wp * c->c) + 1);
@@ -197,7 +240,7 @@ static pare_status conv_run(cpu_kernel *k, const void *const *in, void *const *o
                          .out = out[0],
                          .ld = c->oc,
                          .first = g * c->shape.n},
-                   .points = c->lines ? points_lines : points_direct,
+                   .points = points,
                    .ctx = &at};
         q_job_run(k->dev->threads, &j);
     }

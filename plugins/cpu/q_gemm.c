@@ -50,15 +50,34 @@ static q_tile_fn *const list_base[] = {one_base};
 
 const q_set *q_set_best(void) {
 #if defined(__x86_64__)
-    static const q_set vnni = {"avx512_vnni", 14, false, list_sums_vnni, list_sums_vnni, bytes_avx512, finish_avx512},
-                       avx512 = {"avx512", 12, true, list_sums_avx512, list_exact_avx512, bytes_avx512, finish_avx512},
-                       avx2 = {"avx2", 4, true, list_sums_avx2, list_exact_avx2, NULL, finish_avx2};
+    static const q_set vnni = {.name = "avx512_vnni",
+                               .mr = 14,
+                               .sums = list_sums_vnni,
+                               .exact = list_sums_vnni,
+                               .half = list_half_vnni,
+                               .out = list_out_vnni,
+                               .out_half = list_out_half_vnni,
+                               .bytes = bytes_avx512,
+                               .finish = finish_avx512},
+                       avx512 = {.name = "avx512",
+                                 .mr = 12,
+                                 .pairs = true,
+                                 .sums = list_sums_avx512,
+                                 .exact = list_exact_avx512,
+                                 .bytes = bytes_avx512,
+                                 .finish = finish_avx512},
+                       avx2 = {.name = "avx2",
+                               .mr = 4,
+                               .pairs = true,
+                               .sums = list_sums_avx2,
+                               .exact = list_exact_avx2,
+                               .finish = finish_avx2};
     cpu_isa isa = cpu_isa_best();
     if (isa >= CPU_ISA_AVX512_VNNI) return &vnni;
     if (isa >= CPU_ISA_AVX512) return &avx512;
     if (isa >= CPU_ISA_AVX2) return &avx2;
 #endif
-    static const q_set base = {"c", 1, false, list_base, list_base, NULL, finish_base};
+    static const q_set base = {.name = "c", .mr = 1, .sums = list_base, .exact = list_base, .finish = finish_base};
     return &base;
 }
 
@@ -122,13 +141,24 @@ static void block(const q_job *j, const uint8_t *const *rows, int64_t row, uint3
     uint32_t columns = left < Q_NR ? (uint32_t)left : Q_NR;
     bool exact = j->set->pairs && j->blob.careful[at];
     int32_t sums[Q_MR * Q_NR];
-    const q_tile t = {.rows = rows,
-                      .taps = j->shape.taps,
-                      .k = j->shape.k,
-                      .w = j->blob.w + at * j->blob.block_bytes,
-                      .start = j->start + column,
-                      .sums = sums};
-    (exact ? j->set->exact : j->set->sums)[n - 1](&t);
+    q_tile t = {.rows = rows,
+                .taps = j->shape.taps,
+                .k = j->shape.k,
+                .w = j->blob.w + at * j->blob.block_bytes,
+                .start = j->start + column,
+                .sums = sums,
+                .columns = columns};
+    if (j->direct && (columns == Q_NR || columns == Q_NR / 2)) {
+        q_direct direct = *j->direct;
+        direct.scale = e->scale + column;
+        direct.out = (uint8_t *)e->out + row * e->ld + e->first + column;
+        direct.ld = e->ld;
+        t.direct = &direct;
+        (columns == Q_NR ? j->set->out : j->set->out_half)[n - 1](&t);
+        return;
+    }
+    q_tile_fn *const *tiles = exact ? j->set->exact : columns <= Q_NR / 2 && j->set->half ? j->set->half : j->set->sums;
+    tiles[n - 1](&t);
     if (!j->set->bytes || e->post->mode == Q_NARROW_NONE) {
         j->set->finish(e, sums, row, n, column, columns);
         return;
@@ -179,7 +209,21 @@ static void part(void *ctx, uint64_t begin, uint64_t end) {
     }
 }
 
+/* Can tiles write uint8 themselves? Its bounds are those of the type then. */
+static bool goes_direct(const q_job *j) {
+    const q_post *p = j->e.post;
+    if (!j->set->out || p->mode != Q_NARROW || p->dtype != PARE_UINT8) return false;
+    return p->stage[0].low + (float)p->zero <= 0 && p->stage[0].high + (float)p->zero >= 255;
+}
+
 void q_job_run(uint32_t threads, q_job *j) {
+    static const int32_t order[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    q_direct direct = {0};
+    if (goes_direct(j)) {
+        for (int i = 0; i < 32; i++) direct.zeros[i] = (int16_t)j->e.post->zero;
+        memcpy(direct.order, order, sizeof order);
+        j->direct = &direct;
+    }
     int64_t tiles = (j->m + j->set->mr - 1) / j->set->mr, best = INT64_MAX, t = threads;
     uint64_t work = (uint64_t)j->m * (uint64_t)(j->shape.n * j->shape.taps * j->shape.k);
     if (work < 200000) t = 1;                                              /* less than a team costs */

@@ -66,12 +66,23 @@ typedef struct q_epilogue {
 
 /* ---- tiles ---- */
 
+/* Where a tile writes 8 bits itself: round(sum * scale) + zero, saturated to uint8; 32 columns, or 16. */
+typedef struct q_direct {
+    const float *scale; /* Q_NR */
+    int16_t zeros[32];  /* the zero point */
+    int32_t order[16];
+    uint8_t *out;
+    int64_t ld;
+} q_direct;
+
 typedef struct q_tile {
     const uint8_t *const *rows; /* [taps][Q_MR]: k bytes each */
     int64_t taps, k;            /* k: a multiple of 4 */
     const int8_t *w;            /* one block: [taps][k / 4][Q_NR][4] */
     const int32_t *start;       /* Q_NR: where the sums begin */
     int32_t *sums;              /* [mr][Q_NR]: where the tile leaves them */
+    uint32_t columns;           /* that are wanted */
+    const q_direct *direct;
 } q_tile;
 typedef void q_tile_fn(const q_tile *t);
 
@@ -97,7 +108,9 @@ typedef struct q_set {
     uint32_t mr;                           /* rows of the largest tile */
     bool pairs;                            /* blocks whose flag is set need the exact tiles */
     q_tile_fn *const *sums, *const *exact; /* [mr - 1] */
-    q_narrow_fn *bytes;                    /* NULL: finish does it */
+    q_tile_fn *const *half;                /* sums of 16 columns; these three may be NULL */
+    q_tile_fn *const *out, *const *out_half;
+    q_narrow_fn *bytes; /* NULL: finish does it */
     q_rows_fn *finish;
 } q_set;
 const q_set *q_set_best(void);
@@ -134,6 +147,7 @@ typedef struct q_job {
     const int32_t *start; /* [blocks * Q_NR] */
     q_epilogue e;
     q_points_fn *points;
+    const q_direct *direct; /* set by q_job_run; NULL: no tile writes 8 bits itself */
     const void *ctx;
     uint32_t tm, tn; /* threads along rows and columns */
 } q_job;

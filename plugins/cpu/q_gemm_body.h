@@ -81,7 +81,7 @@
         memcpy(&four, p##r + k, 4);                                                                                    \
         QV x = Q_SET32(four);                                                                                          \
         Q_DOT_INTO(a##r, x, w0);                                                                                       \
-        Q_DOT_INTO(b##r, x, w1);                                                                                       \
+        if (wide) Q_DOT_INTO(b##r, x, w1);                                                                             \
     }
 #define Q_STEP_EXACT(r)                                                                                                \
     if (mr > r) {                                                                                                      \
@@ -96,7 +96,7 @@
 #define Q_KEEP(r)                                                                                                      \
     if (mr > r) {                                                                                                      \
         Q_STORE(t->sums + r * Q_NR + column, a##r);                                                                    \
-        Q_STORE(t->sums + r * Q_NR + column + Q_NR / QN, b##r);                                                        \
+        if (wide) Q_STORE(t->sums + r * Q_NR + column + Q_NR / QN, b##r);                                              \
     }
 #if Q_SET == Q_AVX512
 /* 16 columns of a row as whole numbers: the sums scaled; in the residual's modes what it is made of besides. */
@@ -162,7 +162,37 @@ Q_FN static void QS(bytes)(const q_narrow *n, const int32_t *sums, uint32_t rows
 }
 #endif
 
-Q_INLINE void QS(tile)(const q_tile *t, const int mr, const bool exact, const int column) {
+#if Q_SET == Q_VNNI
+Q_INLINE __m512i QS(scale)(__m512i sum, const float *scale) {
+    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(scale)));
+}
+/* Two rows from registers to 8 bits. The barrier has constants read from memory anew: in registers they would drive
+ * sums out, and gcc would do that within the loop. */
+#define Q_OUT(r, q)                                                                                                    \
+    if (mr > r) {                                                                                                      \
+        __asm__ volatile("" : : : "memory");                                                                           \
+        const q_direct *d = t->direct;                                                                                 \
+        __m512i y = wide ? _mm512_packs_epi32(QS(scale)(a##r, d->scale), QS(scale)(b##r, d->scale + 16))               \
+                         : _mm512_packs_epi32(QS(scale)(a##r, d->scale), QS(scale)(a##q, d->scale));                   \
+        __m512i z = y;                                                                                                 \
+        if (wide && mr > q) z = _mm512_packs_epi32(QS(scale)(a##q, d->scale), QS(scale)(b##q, d->scale + 16));         \
+        y = _mm512_adds_epi16(y, Q_LOAD(d->zeros));                                                                    \
+        z = _mm512_adds_epi16(z, Q_LOAD(d->zeros));                                                                    \
+        y = _mm512_permutexvar_epi32(Q_LOAD(d->order), _mm512_packus_epi16(y, z));                                     \
+        if (wide) {                                                                                                    \
+            _mm256_storeu_si256((__m256i *)(void *)out, _mm512_castsi512_si256(y));                                    \
+            if (mr > q) _mm256_storeu_si256((__m256i *)(void *)(out + ld), _mm512_extracti64x4_epi64(y, 1));           \
+        } else {                                                                                                       \
+            _mm_storeu_si128((__m128i *)(void *)out, _mm512_castsi512_si128(y));                                       \
+            if (mr > q) _mm_storeu_si128((__m128i *)(void *)(out + ld), _mm512_extracti32x4_epi32(y, 1));              \
+        }                                                                                                              \
+        out += 2 * ld;                                                                                                 \
+    }
+#endif
+
+/* exact: not by pairs of int16; wide: both vectors of columns; direct: 8 bits go out, else the sums. */
+Q_INLINE void QS(tile)(const q_tile *t, const int mr, const bool exact, const bool wide, const bool direct,
+                       const int column) {
     const uint8_t *const *rows = t->rows;
     const int8_t *w = t->w + column * 4;
     QV s0 = Q_LOAD(t->start + column), s1 = Q_LOAD(t->start + column + Q_NR / QN);
@@ -185,39 +215,59 @@ Q_INLINE void QS(tile)(const q_tile *t, const int mr, const bool exact, const in
         } while (k < depth);
         rows += Q_MR;
     } while (rows < end);
+#if Q_SET == Q_VNNI
+    if (direct) {
+        uint8_t *out = t->direct->out;
+        const int64_t ld = t->direct->ld;
+        Q_OUT(0, 1) Q_OUT(2, 3) Q_OUT(4, 5) Q_OUT(6, 7) Q_OUT(8, 9) Q_OUT(10, 11) Q_OUT(12, 13) return;
+    }
+#else
+    (void)direct;
+#endif
     Q_ROWS(Q_KEEP)
 }
 
-#define Q_TILE(name, exact, r)                                                                                         \
+#if Q_SET == Q_AVX2
+#define Q_TILE(name, exact, wide, direct, r)                                                                           \
     Q_FN static void QS(name##r)(const q_tile *t) {                                                                    \
-        for (int half = 0; half < QN / 2; half++) QS(tile)(t, r, exact, half * (2 * Q_NR / QN));                       \
+        QS(tile)(t, r, exact, true, false, 0);                                                                         \
+        if (t->columns > Q_NR / 2) QS(tile)(t, r, exact, true, false, Q_NR / 2);                                       \
     }
-#define Q_TILES_4(name, exact)                                                                                         \
-    Q_TILE(name, exact, 1) Q_TILE(name, exact, 2) Q_TILE(name, exact, 3) Q_TILE(name, exact, 4)
-#define Q_TILES_12(name, exact)                                                                                        \
-    Q_TILES_4(name, exact)                                                                                             \
-    Q_TILE(name, exact, 5)                                                                                             \
-    Q_TILE(name, exact, 6)                                                                                             \
-    Q_TILE(name, exact, 7) Q_TILE(name, exact, 8) Q_TILE(name, exact, 9) Q_TILE(name, exact, 10)                       \
-        Q_TILE(name, exact, 11) Q_TILE(name, exact, 12)
+#else
+#define Q_TILE(name, exact, wide, direct, r)                                                                           \
+    Q_FN static void QS(name##r)(const q_tile *t) { QS(tile)(t, r, exact, wide, direct, 0); }
+#endif
+#define Q_TILES_4(name, e, w, d)                                                                                       \
+    Q_TILE(name, e, w, d, 1) Q_TILE(name, e, w, d, 2) Q_TILE(name, e, w, d, 3) Q_TILE(name, e, w, d, 4)
+#define Q_TILES_12(name, e, w, d)                                                                                      \
+    Q_TILES_4(name, e, w, d)                                                                                           \
+    Q_TILE(name, e, w, d, 5)                                                                                           \
+    Q_TILE(name, e, w, d, 6) Q_TILE(name, e, w, d, 7) Q_TILE(name, e, w, d, 8) Q_TILE(name, e, w, d, 9)                \
+        Q_TILE(name, e, w, d, 10) Q_TILE(name, e, w, d, 11) Q_TILE(name, e, w, d, 12)
+#define Q_TILES_14(name, e, w, d) Q_TILES_12(name, e, w, d) Q_TILE(name, e, w, d, 13) Q_TILE(name, e, w, d, 14)
 #define Q_LIST_4(name) QS(name##1), QS(name##2), QS(name##3), QS(name##4)
 #define Q_LIST_12(name)                                                                                                \
     Q_LIST_4(name), QS(name##5), QS(name##6), QS(name##7), QS(name##8), QS(name##9), QS(name##10), QS(name##11),       \
         QS(name##12)
+#define Q_LIST_14(name) Q_LIST_12(name), QS(name##13), QS(name##14)
 
 #if Q_SET == Q_VNNI
-Q_TILES_12(sums, false)
-Q_TILE(sums, false, 13)
-Q_TILE(sums, false, 14)
-static q_tile_fn *const QS(list_sums)[] = {Q_LIST_12(sums), QS(sums13), QS(sums14)};
+Q_TILES_14(sums, false, true, false)
+Q_TILES_14(half, false, false, false)
+Q_TILES_14(out, false, true, true)
+Q_TILES_14(out_half, false, false, true)
+static q_tile_fn *const QS(list_sums)[] = {Q_LIST_14(sums)};
+static q_tile_fn *const QS(list_half)[] = {Q_LIST_14(half)};
+static q_tile_fn *const QS(list_out)[] = {Q_LIST_14(out)};
+static q_tile_fn *const QS(list_out_half)[] = {Q_LIST_14(out_half)};
 #elif Q_SET == Q_AVX512
-Q_TILES_12(sums, false)
-Q_TILES_12(exact, true)
+Q_TILES_12(sums, false, true, false)
+Q_TILES_12(exact, true, true, false)
 static q_tile_fn *const QS(list_sums)[] = {Q_LIST_12(sums)};
 static q_tile_fn *const QS(list_exact)[] = {Q_LIST_12(exact)};
 #else
-Q_TILES_4(sums, false)
-Q_TILES_4(exact, true)
+Q_TILES_4(sums, false, true, false)
+Q_TILES_4(exact, true, true, false)
 static q_tile_fn *const QS(list_sums)[] = {Q_LIST_4(sums)};
 static q_tile_fn *const QS(list_exact)[] = {Q_LIST_4(exact)};
 #endif
@@ -227,8 +277,11 @@ static q_tile_fn *const QS(list_exact)[] = {Q_LIST_4(exact)};
 #undef Q_STEP
 #undef Q_STEP_EXACT
 #undef Q_KEEP
+#undef Q_OUT
 #undef Q_TILE
 #undef Q_TILES_4
 #undef Q_TILES_12
+#undef Q_TILES_14
 #undef Q_LIST_4
 #undef Q_LIST_12
+#undef Q_LIST_14

@@ -81,8 +81,8 @@ pare_status quantize_node_add(const quantize_apis *q, const char *op_type, const
                               uint32_t n_in, const char *out, uint32_t *node, uint32_t *value) {
     const char *fresh = q->graph->name_fresh(q->host, q->model, out);
     uint32_t id = 0;
-    pare_status st = fresh ? q->graph->node_add(q->host, q->model, PARE_GRAPH_MAIN, 0, op_type, "", name, in, n_in,
-                                                &fresh, 1, &id)
+    pare_status st = fresh ? q->graph->node_add(q->host, q->model, PARE_GRAPH_MAIN, 0, op_type, "", name ? name : fresh,
+                                                in, n_in, &fresh, 1, &id)
                            : PARE_ENOMEM;
     if (st) return st;
     const pare_node_info info = quantize_node(q, id);

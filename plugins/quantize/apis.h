@@ -38,8 +38,8 @@ void quantize_set_int(const quantize_apis *q, uint32_t node, const char *name, i
 /* A fresh initializer of these bytes, named `want` or like it; its id, its value. */
 pare_status quantize_add(const quantize_apis *q, const char *want, uint32_t dtype, uint32_t ndim, const int64_t *dims,
                          const void *bytes, uint32_t *tensor, uint32_t *value);
-/* A node of ai.onnx with one output, named like `name`, before `before` (0: at the end); its output's value is called
- * `out` or like it. */
+/* A node of ai.onnx with one output, at the end, whose value is called `out` or like it. name NULL: the node is called
+ * as its output is, which is a name of its own; ONNX Runtime refuses a name that two nodes have. */
 pare_status quantize_node_add(const quantize_apis *q, const char *op_type, const char *name, const uint32_t *in,
                               uint32_t n_in, const char *out, uint32_t *node, uint32_t *value);
 /* All of a float32 tensor, copied into scratch memory. NULL: none left, or not float32 (reported). */

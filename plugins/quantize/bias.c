@@ -135,7 +135,7 @@ static pare_status collect(quantize_work *w) {
     if (!n) return PARE_OK;
     verify_side run = {0};
     const uint64_t samples = w->o->samples && w->o->samples < SAMPLES ? w->o->samples : SAMPLES;
-    pare_status st = verify_open(&w->q, values, n, w->o->data, samples, w->o->batch, &run);
+    pare_status st = verify_open(&w->q, values, n, w->o->data, samples, work_batch(w), &run);
     pare_runner_batch batch = {.size = sizeof batch};
     while (!st && !(st = w->q.run->next(w->q.host, run.runner, &batch))) {
         st = add_batch(w, run.runner, first);
@@ -197,10 +197,10 @@ typedef struct layer {
     const float *weight;
     const int8_t *quantized;
     const float *scale;
-    bool one;                           /* scale */
-    uint64_t outputs, inputs, n_taps;   /* inputs: of a group */
+    bool one;                         /* scale */
+    uint64_t outputs, inputs, n_taps; /* inputs: of a group */
     uint64_t groups;
-    uint64_t out_step, in_step;         /* in elements of the weight */
+    uint64_t out_step, in_step; /* in elements of the weight */
     const double *share;
     float *shift;
 } layer;
@@ -249,7 +249,8 @@ static pare_status correct_layer(quantize_work *w, uint64_t index) {
     l.inputs = (uint64_t)dims[1 - axis];
     l.out_step = axis == 0 ? l.inputs * l.n_taps : 1;
     l.in_step = axis == 0 ? l.n_taps : l.outputs;
-    if (l.inputs * l.groups != l.m->channels || (conv && t.ndim != l.m->n_space + 2) || (!conv && l.m->n_space)) goto out;
+    if (l.inputs * l.groups != l.m->channels || (conv && t.ndim != l.m->n_space + 2) || (!conv && l.m->n_space))
+        goto out;
     const weights_shape s = weights_shape_of(dims, t.ndim, choice->per_tensor ? -1 : axis);
     float *scale = quantize_scratch(&w->q, s.channels, sizeof *scale);
     double *share = quantize_scratch(&w->q, l.n_taps, sizeof *share);

@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const weighted[] = {"Conv", "ConvTranspose", "Gemm", "MatMul"};
-enum { N_WEIGHTED = sizeof weighted / sizeof *weighted };
+static const char *const weighted[] = {"Conv", "ConvTranspose", "Gemm", "MatMul", NULL};
 
 bool quantize_op_asked(const quantize_options *o, const char *op_type) {
     if (!o->ops->n) return true;
@@ -28,7 +27,10 @@ typedef struct chooser {
 
 static pare_status list(chooser *c) {
     const quantize_apis *q = c->q;
-    pare_status st = q->layers->list(q->host, q->model, "ops", weighted, N_WEIGHTED, NULL, 0, &c->n);
+    const char *const *ops = c->o->layer_ops ? c->o->layer_ops : weighted;
+    uint64_t n_ops = 0;
+    while (ops[n_ops]) n_ops++;
+    pare_status st = q->layers->list(q->host, q->model, "ops", ops, n_ops, NULL, 0, &c->n);
     if (st) return st;
     c->layers = quantize_scratch(q, c->n, sizeof *c->layers);
     c->hit = quantize_scratch(q, c->n, sizeof *c->hit);
@@ -36,7 +38,7 @@ static pare_status list(chooser *c) {
     if (!c->layers || !c->hit || !c->out) return PARE_ENOMEM;
     for (uint64_t i = 0; i < c->n; i++) c->layers[i].size = sizeof(pare_layer);
     uint64_t again = 0;
-    st = q->layers->list(q->host, q->model, "ops", weighted, N_WEIGHTED, c->layers, c->n, &again);
+    st = q->layers->list(q->host, q->model, "ops", ops, n_ops, c->layers, c->n, &again);
     if (st) return st;
     for (uint64_t i = 0; i < c->n; i++)
         c->out[i] = (quantize_choice){.layer = c->layers[i],

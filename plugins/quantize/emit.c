@@ -12,16 +12,17 @@ enum { AXES = 8 };
 
 /* A node with products, as it was before the graph was edited. */
 typedef struct heavy {
-    uint32_t node, x, bias; /* values */
-    uint32_t outputs;       /* channels */
-    uint32_t point;         /* of x */
-    bool transposed;        /* ConvTranspose: scales are of the channels of a group */
+    uint32_t node, x, bias;        /* x, bias: values */
+    uint32_t bias_node, bias_slot; /* who takes the bias: the node itself, or the Add behind a MatMul; 0: none can */
+    uint32_t outputs;              /* channels */
+    uint32_t point;                /* of x */
+    bool transposed;               /* ConvTranspose: scales are of the channels of a group */
 } heavy;
 
 typedef struct writer {
     const quantize_apis *q;
     const emit_request *r;
-    heavy *heavies; /* by index of the plan's nodes; node 0: none */
+    heavy *heavies;         /* by index of the plan's nodes; node 0: none */
     uint32_t *scale, *zero; /* values, by point */
     /* Room for the largest weight: not scratch, as a graph may be written many times in one step. */
     float *data;
@@ -71,7 +72,7 @@ static pare_status quantize_point(writer *w, uint32_t point) {
     const place_plan *plan = w->r->plan;
     const place_point *p = &plan->points[point];
     const quantize_apis *q = w->q;
-    char base[320], node[360], out[360];
+    char base[320], out[360];
     uint32_t quant = 0, values[3], back;
     text(base, sizeof base, quantize_value(q, p->value).name, "");
     pare_status st = add_params(w, point, base);
@@ -79,12 +80,10 @@ static pare_status quantize_point(writer *w, uint32_t point) {
     values[0] = p->value;
     values[1] = w->scale[point];
     values[2] = w->zero[point];
-    text(node, sizeof node, base, "_QuantizeLinear");
     text(out, sizeof out, base, "_quantized");
-    if ((st = quantize_node_add(q, "QuantizeLinear", node, values, 3, out, &quant, &values[0]))) return st;
-    text(node, sizeof node, base, "_DequantizeLinear");
+    if ((st = quantize_node_add(q, "QuantizeLinear", NULL, values, 3, out, &quant, &values[0]))) return st;
     text(out, sizeof out, base, "_dequantized");
-    if ((st = quantize_node_add(q, "DequantizeLinear", node, values, 3, out, NULL, &back))) return st;
+    if ((st = quantize_node_add(q, "DequantizeLinear", NULL, values, 3, out, NULL, &back))) return st;
     w->r->back[point] = back;
     if (p->all) {
         st = q->graph->replace_uses(q->host, q->model, p->value, back);
@@ -139,10 +138,8 @@ static pare_status quantize_operand(writer *w, const place_edge *e) {
     if (!st) st = quantize_add(q, name, PARE_FLOAT, 0, NULL, &scale, NULL, &in[1]);
     text(name, sizeof name, base, "_zero_point");
     if (!st) st = add_zero(w, name, zero, &in[2]);
-    text(name, sizeof name, base, "_DequantizeLinear");
-    char value[360];
-    text(value, sizeof value, base, "_dequantized");
-    if (!st) st = quantize_node_add(q, "DequantizeLinear", name, in, 3, value, NULL, &out);
+    text(name, sizeof name, base, "_dequantized");
+    if (!st) st = quantize_node_add(q, "DequantizeLinear", NULL, in, 3, name, NULL, &out);
     return st ? st : q->graph->input_set(q->host, q->model, e->node, e->slot, out);
 }
 
@@ -198,7 +195,7 @@ static pare_status bias_of(const writer *w, uint64_t index, float **out) {
     const heavy *h = &w->heavies[index];
     const float *shift = w->r->shift ? w->r->shift[index] : NULL;
     *out = NULL;
-    if (!h->bias && !shift) return PARE_OK;
+    if (!h->bias_node || (!h->bias && !shift)) return PARE_OK;
     float *bias = quantize_scratch(q, h->outputs, sizeof *bias);
     if (!bias) return PARE_ENOMEM;
     if (h->bias) {
@@ -264,7 +261,7 @@ static pare_status store(const writer *w, const seen *s, uint64_t users, bool *k
 static pare_status dequantize(const writer *w, const char *base, uint32_t quantized, const float *scale, uint64_t n,
                               int32_t axis, uint32_t zero_dtype, uint32_t *out) {
     const quantize_apis *q = w->q;
-    char name[360], value[360];
+    char name[360];
     uint32_t in[3] = {quantized, 0, 0}, node;
     const int64_t dims = (int64_t)n;
     const uint32_t ndim = axis >= 0;
@@ -276,9 +273,8 @@ static pare_status dequantize(const writer *w, const char *base, uint32_t quanti
         text(name, sizeof name, base, "_zero_point");
         st = quantize_add(q, name, zero_dtype, ndim, &dims, zeros, NULL, &in[2]);
     }
-    text(name, sizeof name, base, "_DequantizeLinear");
-    text(value, sizeof value, base, "_dequantized");
-    if (!st) st = quantize_node_add(q, "DequantizeLinear", name, in, zero_dtype ? 3 : 2, value, &node, out);
+    text(name, sizeof name, base, "_dequantized");
+    if (!st) st = quantize_node_add(q, "DequantizeLinear", NULL, in, zero_dtype ? 3 : 2, name, &node, out);
     if (!st && axis >= 0) quantize_set_int(q, node, "axis", axis);
     return st;
 }
@@ -302,7 +298,7 @@ static pare_status quantize_bias(const writer *w, const seen *s, uint64_t index,
     if (!whole) {
         text(name, sizeof name, base, "_corrected");
         st = quantize_add(q, name, PARE_FLOAT, 1, &dims, bias, NULL, &in);
-        return st ? st : q->graph->input_set(q->host, q->model, h->node, 2, in);
+        return st ? st : q->graph->input_set(q->host, q->model, h->bias_node, h->bias_slot, in);
     }
     int32_t *rounded = quantize_scratch(q, h->outputs, sizeof *rounded);
     const bool one = s->shape.channels == 1;
@@ -316,7 +312,7 @@ static pare_status quantize_bias(const writer *w, const seen *s, uint64_t index,
     text(name, sizeof name, base, "_quantized");
     st = quantize_add(q, name, PARE_INT32, 1, &dims, rounded, NULL, &in);
     if (!st) st = dequantize(w, base, in, scale, one ? 1 : h->outputs, one ? -1 : 0, 0, &out);
-    return st ? st : q->graph->input_set(q->host, q->model, h->node, 2, out);
+    return st ? st : q->graph->input_set(q->host, q->model, h->bias_node, h->bias_slot, out);
 }
 
 static pare_status quantize_choice_weight(writer *w, uint64_t choice) {
@@ -355,6 +351,26 @@ static pare_status quantize_choice_weight(writer *w, uint64_t choice) {
 
 /* ---- the whole ---- */
 
+/* MatMul has no bias: the constant that an Add behind it adds, an output channel each, is one. ONNX Runtime makes a
+ * Gemm of the two, which runs in int8 only with an int32 bias. */
+static void bias_behind(const writer *w, uint64_t index, heavy *h) {
+    const place_plan *plan = w->r->plan;
+    const uint32_t out = quantize_node(w->q, h->node).out[0];
+    for (uint64_t i = index + 1; i < plan->n_nodes; i++) {
+        const place_node *node = &plan->nodes[i];
+        if (!node->fused || node->kind != PLACE_FUSE || node->head != index) continue;
+        const pare_node_info n = quantize_node(w->q, node->id);
+        if (!quantize_is(n.op_type, "Add") || n.in[node->joined] != out) continue;
+        const uint64_t count = quantize_tensor(w->q, quantize_constant(w->q, n.in[1 - node->joined]).tensor).count;
+        const pare_value_info v = quantize_value(w->q, n.in[1 - node->joined]);
+        const bool row = v.ndim > 0 && (uint64_t)v.dims[v.ndim - 1] == count;
+        if (!row || count != h->outputs) continue;
+        h->bias = n.in[1 - node->joined];
+        h->bias_node = node->id;
+        h->bias_slot = 1 - node->joined;
+    }
+}
+
 static pare_status collect(writer *w) {
     const place_plan *plan = w->r->plan;
     for (uint64_t i = 0; i < plan->n_nodes; i++) {
@@ -366,8 +382,11 @@ static pare_status collect(writer *w) {
         heavy *h = &w->heavies[i];
         const bool matmul = quantize_is(n.op_type, "MatMul");
         *h = (heavy){.node = node->id, .x = n.in[0], .bias = !matmul && n.n_in > 2 ? n.in[2] : 0};
+        h->bias_node = matmul ? 0 : node->id;
+        h->bias_slot = 2;
         h->transposed = quantize_is(n.op_type, "ConvTranspose");
         h->outputs = (uint32_t)t.dims[l->out_axis] * (h->transposed ? l->groups : 1);
+        if (matmul) bias_behind(w, i, h);
         h->point = point_of(plan, h->x);
         if (h->point == UINT32_MAX) return PARE_EINTERNAL;
     }

@@ -28,12 +28,12 @@ typedef struct emit_request {
     const quantize_options *o;
     const quantize_choices *choices;
     const place_plan *plan;
-    const emit_params *params;    /* [plan->n_points] */
-    const uint32_t *bits;         /* [choices->n] of each weight: 7, 8 */
-    float *const *shift;          /* [plan->n_nodes] to be added to the node's bias, an output channel each; NULL: none */
-    const calibrate_grid *grid;   /* of activations */
-    emit_weight *weights;         /* [choices->n], filled in */
-    uint32_t *back;               /* [plan->n_points], filled in: the dequantized values */
+    const emit_params *params;  /* [plan->n_points] */
+    const uint32_t *bits;       /* [choices->n] of each weight: 7, 8 */
+    float *const *shift;        /* [plan->n_nodes] to be added to the node's bias, an output channel each; NULL: none */
+    const calibrate_grid *grid; /* of activations */
+    emit_weight *weights;       /* [choices->n], filled in */
+    uint32_t *back;             /* [plan->n_points], filled in: the dequantized values */
 } emit_request;
 
 /* Edits the view. On failure reported; the view is then half edited. [run] */

@@ -37,15 +37,7 @@ enum {
     ARG_REQUANTIZE,
     ARG_CHECK_SAMPLES
 };
-enum {
-    COLUMN_MATCH,
-    COLUMN_SKIP,
-    COLUMN_CALIBRATION,
-    COLUMN_PERCENTILE,
-    COLUMN_WEIGHTS,
-    COLUMN_BITS,
-    COLUMN_COUNT
-};
+enum { COLUMN_MATCH, COLUMN_SKIP, COLUMN_CALIBRATION, COLUMN_PERCENTILE, COLUMN_WEIGHTS, COLUMN_BITS, COLUMN_COUNT };
 enum { TUNE_MAX_DROP, TUNE_METRIC, TUNE_DATA, TUNE_SAMPLES, TUNE_COUNT };
 
 #define METHOD_NAME(name, text) text,
@@ -121,13 +113,13 @@ const pare_param quantize_static_params[QUANTIZE_N_STATIC_PARAMS] = {
     [ARG_WEIGHTS] = PARAM(.type = PARE_PARAM_ENUM, .name = "weights", .dflt = "per_channel", .choices = granularity,
                           .doc = "One scale for each output channel of a weight, or one for all of it. Always int8, "
                                  "symmetric, in [-127, 127]."),
-    [ARG_ACTIVATIONS] =
-        PARAM(.type = PARE_PARAM_ENUM, .name = "activations", .dflt = "auto", .choices = activations,
-              .doc = "Their dtype. auto: int8 for tensorrt, else uint8, which is exact on more CPUs."),
+    [ARG_ACTIVATIONS] = PARAM(.type = PARE_PARAM_ENUM, .name = "activations", .dflt = "auto", .choices = activations,
+                              .doc = "Their dtype. auto: int8 for tensorrt, else uint8, which is exact on more CPUs."),
     [ARG_SYMMETRIC] = PARAM(.type = PARE_PARAM_ENUM, .name = "symmetric", .dflt = "auto", .choices = switches,
                             .doc = "Activations with a fixed zero point. auto: on for tensorrt alone, which needs it."),
     [ARG_OPS] = PARAM(.type = PARE_PARAM_STRING, .flags = PARE_PARAM_LIST | PARE_PARAM_OPTIONAL, .name = "ops",
-                      .doc = "The ops that may run in int8; left out: all that the target runs in int8."),
+                      .doc = "The ops that may run in int8; left out: all that the target runs in int8. Those that only move "
+                             "numbers, and activations, go along with what is around them."),
     [ARG_INCLUDE] = PARAM(.type = PARE_PARAM_PATTERN, .flags = PARE_PARAM_LIST | PARE_PARAM_OPTIONAL, .name = "include",
                           .doc = "Only layers that one of these names; left out: all."),
     [ARG_EXCLUDE] = PARAM(.type = PARE_PARAM_PATTERN, .flags = PARE_PARAM_LIST | PARE_PARAM_OPTIONAL, .name = "exclude",
@@ -164,7 +156,8 @@ const pare_param quantize_static_params[QUANTIZE_N_STATIC_PARAMS] = {
                              .doc = "Takes the quantizers of a model that has them out first, and begins anew."),
     [ARG_CHECK_SAMPLES] =
         PARAM(.type = PARE_PARAM_INT, .flags = PARE_PARAM_ADVANCED, .name = "check_samples", .dflt = "32", .min = 1,
-              .max = 1e6, .doc = "Samples on which the quantized model is compared with the float one, layer by layer."),
+              .max = 1e6,
+              .doc = "Samples on which the quantized model is compared with the float one, layer by layer."),
 };
 _Static_assert(ARG_CHECK_SAMPLES + 1 == QUANTIZE_N_STATIC_PARAMS, "one row an argument");
 
@@ -232,8 +225,8 @@ pare_status quantize_options_new(const pare_host *host, const pare_arg *args, qu
     o->target = (quantize_target)args[ARG_TARGET].u.i;
     o->per_tensor = args[ARG_WEIGHTS].u.i == 1;
     const bool signed_default = o->target == QUANTIZE_TENSORRT;
-    o->activations = args[ARG_ACTIVATIONS].u.i == 2 || (args[ARG_ACTIVATIONS].u.i == 0 && signed_default) ? PARE_INT8
-                                                                                                         : PARE_UINT8;
+    o->activations =
+        args[ARG_ACTIVATIONS].u.i == 2 || (args[ARG_ACTIVATIONS].u.i == 0 && signed_default) ? PARE_INT8 : PARE_UINT8;
     o->symmetric = args[ARG_SYMMETRIC].u.i == QUANTIZE_ON || (args[ARG_SYMMETRIC].u.i == 0 && signed_default);
     o->ops = &args[ARG_OPS];
     o->include = &args[ARG_INCLUDE];

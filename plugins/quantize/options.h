@@ -42,9 +42,9 @@ typedef struct quantize_options {
     uint32_t bins;
     quantize_target target;
     bool per_tensor;
-    uint32_t activations;      /* PARE_UINT8, PARE_INT8 */
-    bool symmetric;            /* activations */
-    const pare_arg *ops;       /* n 0: all that the target knows */
+    uint32_t activations; /* PARE_UINT8, PARE_INT8 */
+    bool symmetric;       /* activations */
+    const pare_arg *ops;  /* n 0: all that the target knows */
     const pare_arg *include, *exclude;
     bool keep_first, keep_last;
     quantize_switch bias_correction, portable;
@@ -55,6 +55,10 @@ typedef struct quantize_options {
     const char *tune_metric, *tune_data; /* tune_data NULL: `data` */
     uint64_t tune_samples;
     uint64_t check_samples;
+    /* Of techniques without a target (plain.h). */
+    const char *const *layer_ops; /* ops whose weights are the layers, NULL at the end; NULL: Conv, ConvTranspose, … */
+    int64_t opset;                /* what is written needs; 0: 13 */
+    const char *opset_why;        /* "the first with …" */
     uint64_t n_rules;
     quantize_rule rules[];
 } quantize_options;

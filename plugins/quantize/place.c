@@ -497,8 +497,7 @@ static pare_status points(placer *p) {
 
 pare_status place_make(const quantize_apis *q, const quantize_options *o, const quantize_choices *choices,
                        const uint8_t *skip, place_plan *plan) {
-    placer p = {
-        .q = q, .o = o, .choices = choices, .skip = skip, .target = place_target_of(o->target), .plan = plan};
+    placer p = {.q = q, .o = o, .choices = choices, .skip = skip, .target = place_target_of(o->target), .plan = plan};
     memset(plan, 0, sizeof *plan);
     pare_status st = look(&p);
     if (st) return st;

@@ -20,7 +20,7 @@ typedef enum place_kind {
 typedef struct place_rule {
     const char *op_type;
     place_kind kind;
-    bool needs_q; /* HEAVY: runs in int8 only where its output is quantized as well */
+    bool needs_q;                 /* HEAVY: runs in int8 only where its output is quantized as well */
     int16_t min_opset, max_opset; /* versions of ai.onnx it holds for; 0: any */
 } place_rule;
 
@@ -46,12 +46,12 @@ typedef struct place_node {
     bool on;    /* runs in int8 */
     bool fused; /* FUSE, or an Add that joins a HEAVY: nothing between its producer and it */
     bool needs_q;
-    bool asked;            /* HEAVY: somebody wants it in int8 */
-    const char *why;       /* HEAVY, asked for and not on: the reason, [static] */
-    int32_t choice;        /* HEAVY with a weight: index into the choices; -1 */
-    uint32_t joined;       /* fused Add: the slot that is the HEAVY's result */
-    uint32_t head;         /* fused: index of the HEAVY or ARITH that it belongs to */
-    uint32_t last;         /* HEAVY, ARITH: the value at the end of what is fused to it */
+    bool asked;      /* HEAVY: somebody wants it in int8 */
+    const char *why; /* HEAVY, asked for and not on: the reason, [static] */
+    int32_t choice;  /* HEAVY with a weight: index into the choices; -1 */
+    uint32_t joined; /* fused Add: the slot that is the HEAVY's result */
+    uint32_t head;   /* fused: index of the HEAVY or ARITH that it belongs to */
+    uint32_t last;   /* HEAVY, ARITH: the value at the end of what is fused to it */
 } place_node;
 
 /* A use of a value that is to take the dequantized value. */
@@ -86,7 +86,8 @@ typedef struct place_plan {
 pare_status place_make(const quantize_apis *q, const quantize_options *o, const quantize_choices *choices,
                        const uint8_t *skip, place_plan *plan);
 
-/* Why a choice that was asked for has no node in the plan: its op, or its place. NULL: it has one, or wasn't asked for. */
+/* Why a choice that was asked for has no node in the plan: its op, or its place. NULL: it has one, or wasn't asked for.
+ */
 const char *place_missing(const quantize_options *o, const quantize_choices *choices, const place_plan *plan,
                           uint64_t choice);
 

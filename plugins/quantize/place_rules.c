@@ -46,18 +46,23 @@ static const place_rule onnxruntime[] = {
         {"Gather", PLACE_SAME, false, 0, 0}, {"Reshape", PLACE_SAME, false, 0, 0}, {"Slice", PLACE_SAME, false, 0, 0}, \
         {"Split", PLACE_SAME, false, 0, 0}, {"Squeeze", PLACE_SAME, false, 0, 0},                                      \
         {"Transpose", PLACE_SAME, false, 0, 0}, {"Unsqueeze", PLACE_SAME, false, 0, 0},                                \
-        {"DepthToSpace", PLACE_SAME, false, 0, 0}, {"SpaceToDepth", PLACE_SAME, false, 0, 0},                          \
-        {"Resize", PLACE_SAME, false, 0, 0}
+        {"DepthToSpace", PLACE_SAME, false, 0, 0}, {"SpaceToDepth", PLACE_SAME, false, 0, 0}, {                        \
+        "Resize", PLACE_SAME, false, 0, 0                                                                              \
+    }
 
 #define HEAVY(needs_q)                                                                                                 \
     {"Conv", PLACE_HEAVY, needs_q, 0, 0}, {"ConvTranspose", PLACE_HEAVY, needs_q, 0, 0},                               \
-        {"Gemm", PLACE_HEAVY, needs_q, 0, 0}, {"MatMul", PLACE_HEAVY, needs_q, 0, 0}
+        {"Gemm", PLACE_HEAVY, needs_q, 0, 0}, {                                                                        \
+        "MatMul", PLACE_HEAVY, needs_q, 0, 0                                                                           \
+    }
 
 #define ACTIVATIONS                                                                                                    \
     {"Relu", PLACE_FUSE, false, 0, 0}, {"Clip", PLACE_FUSE, false, 0, 0}, {"LeakyRelu", PLACE_FUSE, false, 0, 0},      \
         {"Sigmoid", PLACE_FUSE, false, 0, 0}, {"Tanh", PLACE_FUSE, false, 0, 0},                                       \
         {"HardSwish", PLACE_FUSE, false, 0, 0}, {"HardSigmoid", PLACE_FUSE, false, 0, 0},                              \
-        {"Elu", PLACE_FUSE, false, 0, 0}, {"Gelu", PLACE_FUSE, false, 0, 0}
+        {"Elu", PLACE_FUSE, false, 0, 0}, {                                                                            \
+        "Gelu", PLACE_FUSE, false, 0, 0                                                                                \
+    }
 
 #define END                                                                                                            \
     { NULL, PLACE_FLOAT, false, 0, 0 }

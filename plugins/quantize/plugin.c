@@ -1,9 +1,13 @@
 /* quantize/plugin.c - the plugin's one exported function: which techniques are here. */
 #include <pare/plugin.h>
 
+#include "dynamic.h"
+#include "float16.h"
 #include "static.h"
+#include "weight_only.h"
 
-static const pare_technique *const techniques[] = {&quantize_static, NULL};
+static const pare_technique *const techniques[] = {&quantize_static, &quantize_dynamic, &quantize_weights,
+                                                   &quantize_float16, NULL};
 
 static const pare_plugin plugin = {
     .size = sizeof(pare_plugin),

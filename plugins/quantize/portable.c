@@ -1,9 +1,9 @@
 /* quantize/portable.c - weights in 7 bits, where they cost little. See work.h.
  *
- * x86 without VNNI multiplies uint8 by int8 in pairs whose sum saturates at 16 bits. With weights in [-63, 63] it can't.
- * What that costs is measured at the model's output: all weights in 7 bits against all in 8. Up to 3 dB (no more than
- * the noise that 8 bits make anyway), all stay in 7; else as many layers as fit into 3 dB, those first whose weights
- * lose least.
+ * x86 without VNNI multiplies uint8 by int8 in pairs whose sum saturates at 16 bits. With weights in [-63, 63] it
+ * can't. What that costs is measured at the model's output: all weights in 7 bits against all in 8. Up to 3 dB (no more
+ * than the noise that 8 bits make anyway), all stay in 7; else as many layers as fit into 3 dB, those first whose
+ * weights lose least.
  */
 #include "work.h"
 

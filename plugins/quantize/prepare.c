@@ -2,13 +2,16 @@
 #include "prepare.h"
 
 #include "verify.h"
+#include "weights.h"
+
+#include <stdio.h>
 
 enum { OPSET = 13 }; /* the first with scales along an axis */
 enum { OPSET_MAXPOOL = 21 };
 
 static bool is_quantized_op(const pare_node_info *n) {
-    static const char *const ops[] = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger",
-                                      "MatMulInteger", "QGemm"};
+    static const char *const ops[] = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
+                                      "ConvInteger",    "MatMulInteger",    "QGemm"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (quantize_is(n->op_type, ops[i])) return true;
     return strncmp(n->op_type, "QLinear", 7) == 0;
@@ -59,51 +62,65 @@ static pare_status raise_opset(const quantize_apis *q, const quantize_options *o
         quantize_say(q, PARE_WARNING, "quantize.opset", "target", NULL, "export the model at opset 13 to 21",
                      "the file is of opset %lld: beyond %d, ONNX Runtime runs MaxPool in float", (long long)now,
                      OPSET_MAXPOOL);
-    if (now >= OPSET) return PARE_OK;
-    const pare_status st = q->graph->opset_need(q->host, q->model, "", OPSET);
+    const int64_t need = o->opset ? o->opset : OPSET;
+    if (now >= need) return PARE_OK;
+    const pare_status st = q->graph->opset_need(q->host, q->model, "", need);
     if (!st)
         quantize_say(q, PARE_INFO, "quantize.opset", NULL, NULL, NULL,
-                     "the file's opset is raised from %lld to %d, the first with scales for each channel",
-                     (long long)now, OPSET);
+                     "the file's opset is raised from %lld to %lld, the first with %s", (long long)now, (long long)need,
+                     o->opset ? o->opset_why : "scales for each channel");
     return st;
 }
 
-static pare_status scale_tensor(const quantize_apis *q, uint32_t tensor, float by) {
-    pare_view v = {.size = sizeof v};
-    const pare_status st = q->tensors->borrow(q->host, q->model, tensor, PARE_WRITE, &v);
-    if (st) return st;
-    float *x = (float *)(void *)((char *)v.data + v.byte_offset);
-    for (uint64_t i = 0; i < v.count; i++) x[i] *= by;
-    q->tensors->release(q->host, q->model, tensor);
-    return PARE_OK;
-}
-
-/* A constant that this node alone takes, as it is. */
-static bool own_constant(const quantize_apis *q, const pare_node_info *n, uint32_t slot, uint32_t *tensor) {
-    if (slot >= n->n_in || !n->in[slot]) return false;
-    const pare_value_info v = quantize_value(q, n->in[slot]);
-    *tensor = v.tensor;
-    return v.tensor && v.n_uses == 1 && v.dtype == PARE_FLOAT && !(v.kind & (PARE_VALUE_OUTPUT | PARE_VALUE_INPUT));
+/* Multiplies a constant input; others that take it go on taking it as it is. false in *done: it is no float32
+ * constant. */
+static pare_status scale_input(const quantize_apis *q, uint32_t node, uint32_t slot, float by, bool *done) {
+    const pare_node_info n = quantize_node(q, node);
+    const pare_constant c = quantize_constant(q, slot < n.n_in ? n.in[slot] : 0);
+    const pare_tensor_info t = quantize_tensor(q, c.tensor);
+    const pare_value_info v = quantize_value(q, c.tensor ? n.in[slot] : 0);
+    pare_view view = {.size = sizeof view};
+    *done = false;
+    if (!c.tensor || c.scale || t.dtype != PARE_FLOAT || t.ndim > 8) return PARE_OK;
+    *done = true;
+    if (v.tensor && v.n_uses == 1 && !(v.kind & (PARE_VALUE_OUTPUT | PARE_VALUE_INPUT))) {
+        const pare_status st = q->tensors->borrow(q->host, q->model, c.tensor, PARE_WRITE, &view);
+        if (st) return st;
+        float *x = (float *)(void *)((char *)view.data + view.byte_offset);
+        for (uint64_t i = 0; i < view.count; i++) x[i] *= by;
+        q->tensors->release(q->host, q->model, c.tensor);
+        return PARE_OK;
+    }
+    uint64_t count;
+    int64_t dims[8];
+    char name[320];
+    const float *stored = quantize_floats(q, c.tensor, &count);
+    float *x = quantize_scratch(q, count, sizeof *x);
+    uint32_t value;
+    if (!stored || !x) return PARE_ENOMEM;
+    weights_permute(stored, t.dims, t.ndim, c.perm, sizeof *x, x);
+    for (uint64_t i = 0; i < count; i++) x[i] *= by;
+    for (uint32_t i = 0; i < t.ndim; i++) dims[i] = t.dims[c.perm[i]];
+    (void)snprintf(name, sizeof name, "%.300s_scaled", v.name);
+    const pare_status st = quantize_add(q, name, PARE_FLOAT, t.ndim, dims, x, NULL, &value);
+    return st ? st : q->graph->input_set(q->host, q->model, node, slot, value);
 }
 
 /* Gemm's alpha goes into its weight, beta into its bias: int32 biases have no room for a factor. */
 static pare_status fold_gemm(const quantize_apis *q, uint64_t *changed) {
+    static const char *const names[] = {"alpha", "beta"};
     pare_status st = PARE_OK;
     for (uint32_t id = q->graph->node_next(q->host, q->model, PARE_GRAPH_MAIN, 0); id && !st;
          id = q->graph->node_next(q->host, q->model, PARE_GRAPH_MAIN, id)) {
         const pare_node_info n = quantize_node(q, id);
-        uint32_t tensor;
         if (n.domain[0] || !quantize_is(n.op_type, "Gemm")) continue;
-        const double alpha = quantize_float(q, id, "alpha", 1), beta = quantize_float(q, id, "beta", 1);
-        if (alpha != 1 && own_constant(q, &n, 1, &tensor)) {
-            st = scale_tensor(q, tensor, (float)alpha);
-            if (!st) st = q->graph->attr_del(q->host, q->model, id, "alpha");
-            ++*changed;
-        }
-        if (!st && beta != 1 && own_constant(q, &n, 2, &tensor)) {
-            st = scale_tensor(q, tensor, (float)beta);
-            if (!st) st = q->graph->attr_del(q->host, q->model, id, "beta");
-            ++*changed;
+        for (uint32_t k = 0; k < 2 && !st; k++) {
+            const double by = quantize_float(q, id, names[k], 1);
+            bool done = by == 1;
+            if (done) continue;
+            st = scale_input(q, id, k + 1, (float)by, &done);
+            if (!st && done) st = q->graph->attr_del(q->host, q->model, id, names[k]);
+            *changed += done;
         }
     }
     return st;
@@ -115,7 +132,7 @@ static pare_status run_pass(const quantize_apis *q, const char *pass, uint64_t *
 }
 
 pare_status prepare_graph(const quantize_apis *q, const quantize_options *o) {
-    uint64_t n, folded = 0, factors = 0, dead = 0;
+    uint64_t n, folded = 0, factors = 0, means = 0, dead = 0;
     verify_side before = {0};
     pare_status st = prepare_check(q, o);
     if (st) return st;
@@ -125,9 +142,10 @@ pare_status prepare_graph(const quantize_apis *q, const quantize_options *o) {
     st = raise_opset(q, o);
     if (!st) st = run_pass(q, "fold_batchnorm", &folded);
     if (!st) st = fold_gemm(q, &factors);
+    if (!st) st = prepare_means(q, &means);
     if (!st) st = run_pass(q, "remove_dead", &dead);
     if (!st) st = q->graph->infer(q->host, q->model);
-    if (!st && (folded || factors))
+    if (!st && (folded || factors || means))
         st = verify_rewrite(q, &before, o->data, "folding BatchNormalization and factors into weights");
     verify_close(q, &before);
     if (!st && folded)

@@ -17,6 +17,9 @@ bool prepare_quantized(const quantize_apis *q);
 /* Does it. On failure reported. [run] */
 pare_status prepare_graph(const quantize_apis *q, const quantize_options *o);
 
+/* ReduceMean over height and width becomes GlobalAveragePool; *changed counts. (means.c) */
+pare_status prepare_means(const quantize_apis *q, uint64_t *changed);
+
 /* Takes QuantizeLinear and DequantizeLinear out: constants become float32 again. PARE_EUNSUPPORTED, reported: other
  * quantized ops. (strip.c) */
 pare_status prepare_strip(const quantize_apis *q);

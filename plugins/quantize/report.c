@@ -152,14 +152,16 @@ void report_all(const quantize_work *w) {
     portability(w, &exact, &inexact);
     char text[300];
     if (w->o->activations == PARE_INT8)
-        (void)snprintf(text, sizeof text, "activations are int8: exact on CPUs with VNNI or the like, on ARM and on GPUs");
+        (void)snprintf(text, sizeof text,
+                       "activations are int8: exact on CPUs with VNNI or the like, on ARM and on GPUs");
     else if (!inexact)
         (void)snprintf(text, sizeof text, "no pair of products can saturate: exact on every CPU");
     else
-        (void)snprintf(text, sizeof text,
-                       "exact on CPUs with VNNI or the like, on ARM and on GPUs; on other x86 CPUs pairs of products may "
-                       "saturate in %llu of %llu layers (portable: on avoids it)",
-                       (unsigned long long)inexact, (unsigned long long)(exact + inexact));
+        (void)snprintf(
+            text, sizeof text,
+            "exact on CPUs with VNNI or the like, on ARM and on GPUs; on other x86 CPUs pairs of products may "
+            "saturate in %llu of %llu layers (portable: on avoids it)",
+            (unsigned long long)inexact, (unsigned long long)(exact + inexact));
     if (q->note) {
         q->note->number(q->host, "int8_layers", (double)layers);
         q->note->number(q->host, "float_layers", (double)left);

@@ -73,6 +73,9 @@ static pare_status check(void *self, const pare_host *host, pare_model *model) {
     if (!st) st = make_plan(&w, true);
     if (st) return st;
     report_float(&w, PARE_INFO);
+    if (w.o->target == QUANTIZE_ONNXRUNTIME && w.o->activations == PARE_INT8)
+        quantize_say(&w.q, PARE_WARNING, "quantize.int8-activations", "activations", NULL, "use uint8 for x86",
+                     "ONNX Runtime on x86 runs int8 activations in float in part; on ARM it does not");
     return report_machine(&w);
 }
 

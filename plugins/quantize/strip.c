@@ -59,7 +59,8 @@ static pare_status strip_constant(const quantize_apis *q, uint32_t node, const p
     const pare_constant c = quantize_constant(q, out);
     const pare_value_info in = quantize_value(q, n->in[0]);
     float *data;
-    if (!c.tensor || !c.scale || in.tensor != c.tensor) return refuse(q, n, "takes neither a constant nor QuantizeLinear");
+    if (!c.tensor || !c.scale || in.tensor != c.tensor)
+        return refuse(q, n, "takes neither a constant nor QuantizeLinear");
     pare_status st = numbers(q, n, &c, &data);
     if (st) return st;
     const pare_tensor_info t = quantize_tensor(q, c.tensor);

@@ -107,8 +107,9 @@ pare_status quantize_tune(quantize_work *w, uint32_t *mark, double before) {
     if ((st = rank(w, mark, order, &n))) return st;
     for (;; low = high, high = 2 * high < n ? 2 * high : n) {
         if (high >= n)
-            return quantize_refuse(&w->q, "quantize.tune", "tune", NULL, "allow a larger max_drop, or try another "
-                                                                         "calibration, more samples or equalize: on",
+            return quantize_refuse(&w->q, "quantize.tune", "tune", NULL,
+                                   "allow a larger max_drop, or try another "
+                                   "calibration, more samples or equalize: on",
                                    "the goal is not reached: %s falls from %.4f to %.4f, and with all layers but one "
                                    "in float it is still worse by more than %g",
                                    w->o->tune_metric, before, now, w->o->max_drop);

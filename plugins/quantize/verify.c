@@ -79,8 +79,7 @@ pare_status verify_rewrite(const quantize_apis *q, verify_side *before, const ch
         const double db = calibrate_compare_sqnr(&c[i]);
         if (c[i].aa == 0 ? c[i].bb == 0 : db >= 60) continue;
         if (isnan(c[i].aa)) continue; /* the model gives NaN as it is, which calibration names */
-        quantize_say(q, PARE_ERROR, "quantize.rewrite", NULL, NULL,
-                     "this is a bug: please report it with the model",
+        quantize_say(q, PARE_ERROR, "quantize.rewrite", NULL, NULL, "this is a bug: please report it with the model",
                      "%s changed what the model computes: its output %llu is %.1f dB from what it was", what,
                      (unsigned long long)i, db);
         st = PARE_EINTERNAL;

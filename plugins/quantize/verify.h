@@ -19,8 +19,8 @@ pare_status verify_open(const quantize_apis *q, const uint32_t *values, uint64_t
                         uint32_t batch, verify_side *out);
 void verify_close(const quantize_apis *q, verify_side *s);
 
-/* How two runs of as many values differ, value by value: c[n]. `agreement` (may be NULL) gets the share of samples whose
- * largest element of value n - 1 stands at the same place; NaN where that value has no such thing (not one row a
+/* How two runs of as many values differ, value by value: c[n]. `agreement` (may be NULL) gets the share of samples
+ * whose largest element of value n - 1 stands at the same place; NaN where that value has no such thing (not one row a
  * sample). [run] */
 pare_status verify_compare(const quantize_apis *q, verify_side *before, verify_side *after, calibrate_compare *c,
                            double *agreement);

@@ -8,6 +8,13 @@
 
 const char *work_data(const quantize_work *w) { return w->o->data ? w->o->data : "random"; }
 
+uint32_t work_batch(const quantize_work *w) {
+    const uint32_t input = w->q.graph->input(w->q.host, w->q.model, PARE_GRAPH_MAIN, 0);
+    const pare_value_info v = quantize_value(&w->q, input);
+    if (w->o->batch) return w->o->batch;
+    return v.ndim > 0 && v.dims[0] == 1 ? 1 : 0;
+}
+
 /* ---- the plan ---- */
 
 static bool is_layer(const place_node *n) { return n->kind == PLACE_HEAVY && n->on; }
@@ -53,7 +60,7 @@ static bool convolves(const quantize_work *w) {
 static calibrate_tensor tensor_of(const quantize_work *w, const place_point *p) {
     const bool noise = !w->o->data || strcmp(w->o->data, "random") == 0;
     const quantize_choice *c = p->choice ? &w->choices.at[p->choice - 1] : NULL;
-    const uint32_t method = w->o->method >= 0          ? (uint32_t)w->o->method
+    const uint32_t method = w->o->method >= 0        ? (uint32_t)w->o->method
                             : !noise && convolves(w) ? CALIBRATE_MSE
                                                      : CALIBRATE_MINMAX;
     return (calibrate_tensor){
@@ -71,8 +78,7 @@ static pare_status learn(quantize_work *w, const uint32_t *values, const calibra
     if (!more) return PARE_ENOMEM;
     w->known = more;
     for (uint64_t i = 0; i < c->n; i++)
-        w->known[w->n_known++] =
-            (work_range){.value = values[i], .tensor = c->tensors[i], .range = c->ranges[i]};
+        w->known[w->n_known++] = (work_range){.value = values[i], .tensor = c->tensors[i], .range = c->ranges[i]};
     return PARE_OK;
 }
 
@@ -80,7 +86,7 @@ static pare_status read_or_run(quantize_work *w, const uint32_t *values, const c
                                calibration *out) {
     char graph[65] = "";
     if (!w->o->ranges)
-        return calibrate_run(w->q.host, w->q.model, values, tensors, n, w->o->data, w->o->samples, w->o->batch, out);
+        return calibrate_run(w->q.host, w->q.model, values, tensors, n, w->o->data, w->o->samples, work_batch(w), out);
     if (w->q.run) {
         const pare_status st = w->q.run->fingerprint(w->q.host, w->q.model, graph);
         if (st) return st;
@@ -100,8 +106,7 @@ static void set_params(quantize_work *w) {
         if (w->plan.points[s].source != s) continue;
         for (uint32_t i = 0; i < w->plan.n_points; i++) {
             const work_range *r = NULL;
-            if (w->plan.points[i].source == s && w->plan.points[i].measured)
-                r = work_known(w, w->plan.points[i].value);
+            if (w->plan.points[i].source == s && w->plan.points[i].measured) r = work_known(w, w->plan.points[i].value);
             if (!r) continue;
             lo = fminf(lo, r->range.lo);
             hi = fmaxf(hi, r->range.hi);
@@ -188,10 +193,10 @@ pare_status work_try(quantize_work *w) {
     uint32_t *values = work_values(w, false);
     calibrate_compare *c = quantize_scratch(&w->q, w->n_compared, sizeof *c);
     if (!values || !c) return PARE_ENOMEM;
-    st = verify_open(&w->q, values, w->n_compared, work_data(w), w->o->check_samples, 0, &before);
+    st = verify_open(&w->q, values, w->n_compared, work_data(w), w->o->check_samples, work_batch(w), &before);
     if (!st) st = work_emit(w);
     if (!st && !(values = work_values(w, true))) st = PARE_ENOMEM;
-    if (!st) st = verify_open(&w->q, values, w->n_compared, work_data(w), w->o->check_samples, 0, &after);
+    if (!st) st = verify_open(&w->q, values, w->n_compared, work_data(w), w->o->check_samples, work_batch(w), &after);
     if (!st) st = verify_compare(&w->q, &before, &after, c, &w->agreement);
     verify_close(&w->q, &before);
     verify_close(&w->q, &after);

@@ -18,10 +18,10 @@ typedef struct work_range {
 /* Means of a value's channels over samples, as they are in float and rounded. */
 typedef struct work_mean {
     uint32_t value;
-    emit_params params; /* rounded with these */
+    emit_params params;       /* rounded with these */
     uint64_t channels, count; /* count: elements a channel */
     double *x, *rounded;      /* [channels] sums while they are collected; malloc'ed, one block */
-    int64_t space[4];   /* dims behind the channels */
+    int64_t space[4];         /* dims behind the channels */
     uint32_t n_space;
 } work_mean;
 
@@ -34,14 +34,14 @@ typedef struct quantize_work {
     uint64_t n_known;
     work_mean *means; /* grows; malloc'ed */
     uint64_t n_means;
-    calibration first;   /* of the whole plan: what the artefact is made of */
-    uint8_t *skip;       /* [choices.n] tune leaves these in float; NULL: none */
-    uint32_t *bits;      /* [choices.n] */
-    double *alone;       /* [choices.n] tune: SQNR in dB with this layer alone in int8; NULL */
+    calibration first;    /* of the whole plan: what the artefact is made of */
+    uint8_t *skip;        /* [choices.n] tune leaves these in float; NULL: none */
+    uint32_t *bits;       /* [choices.n] */
+    double *alone;        /* [choices.n] tune: SQNR in dB with this layer alone in int8; NULL */
     double portable_cost; /* dB of SQNR that 7 bits cost; NaN: not known */
-    uint64_t equalized;  /* pairs */
-    bool correct;        /* biases */
-    uint64_t corrected;  /* layers */
+    uint64_t equalized;   /* pairs */
+    bool correct;         /* biases */
+    uint64_t corrected;   /* layers */
 
     /* Of the latest plan. */
     place_plan plan;
@@ -57,6 +57,10 @@ typedef struct quantize_work {
 
 /* The set that models are compared on. */
 const char *work_data(const quantize_work *w);
+
+/* Samples at once; 0: what fits. A graph that was exported for one sample takes one: a value inside may have no batch
+ * that could be put together. */
+uint32_t work_batch(const quantize_work *w);
 
 /* Where quantizers go, given `skip`. */
 pare_status work_plan(quantize_work *w);

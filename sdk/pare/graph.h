@@ -147,6 +147,10 @@ typedef struct pare_graph_api {
     pare_status (*mark)(const pare_host *, pare_model *, uint32_t *mark);
     pare_status (*undo)(const pare_host *, pare_model *, uint32_t mark); /* back to the mark, which is used up */
     pare_status (*keep)(const pare_host *, pare_model *, uint32_t mark); /* forgets the mark, keeps the edits */
+
+    /* Another dtype than the file declares for a value that no initializer defines, where edits gave it one; shapes stay.
+     * Of a graph input or output: the model's interface changes. `infer` says whether it fits. */
+    pare_status (*value_retype)(const pare_host *, pare_model *, uint32_t value, uint32_t dtype);
 } pare_graph_api;
 
 #endif

@@ -18,8 +18,8 @@
     X(PARE_PARAM_STRING, 4, "string")                                                                                  \
     X(PARE_PARAM_PATTERN, 5, "pattern") /* names a layer or tensor: "layer1.*", "re:^fc", "Conv#3" */                  \
     X(PARE_PARAM_MODEL, 6, "model")     /* an earlier step's id, a model's name, or a file */                          \
-    X(PARE_PARAM_TABLE, 7, "table")     /* a list of records with the columns `columns`; a lone record is taken too */    \
-    X(PARE_PARAM_DATA, 8, "data")       /* a set of the pipeline's `data`, or "random" (pare/run.h) */                   \
+    X(PARE_PARAM_TABLE, 7, "table")     /* a list of records with the columns `columns`; a lone record is taken too */ \
+    X(PARE_PARAM_DATA, 8, "data")       /* a set of the pipeline's `data`, or "random" (pare/run.h) */                 \
     X(PARE_PARAM_FILE, 9, "file")       /* a file, relative to the pipeline's; the plugin gets an absolute path */
 
 enum {

@@ -57,7 +57,7 @@
         F(pare_graph_api, replace_uses) F(pare_graph_api, value_rename) F(pare_graph_api, attr_set) \
         F(pare_graph_api, attr_del) F(pare_graph_api, name_fresh) F(pare_graph_api, meta_get) \
         F(pare_graph_api, meta_set) F(pare_graph_api, opset_need) F(pare_graph_api, mark) F(pare_graph_api, undo) \
-        F(pare_graph_api, keep) \
+        F(pare_graph_api, keep) F(pare_graph_api, value_retype) \
     S(pare_layer) F(pare_layer, size) F(pare_layer, node) F(pare_layer, slot) F(pare_layer, tensor) \
         F(pare_layer, scale) F(pare_layer, zero_point) F(pare_layer, name) F(pare_layer, op_type) \
         F(pare_layer, node_name) F(pare_layer, label) F(pare_layer, in_axis) F(pare_layer, out_axis) \

@@ -74,7 +74,8 @@ static void out(uint32_t dtype, const int64_t *dims, uint32_t ndim) {
 static void attr_int(const char *name, int64_t v) {
     uint32_t i = the.spec.n_attrs++;
     the.attrs[i] = (pare_named_attribute){.name = name};
-    the.attrs[i].value = (pare_attribute){.size = sizeof the.attrs[i].value, .type = PARE_ATTRIBUTE_INT, .i = v, .n = 1};
+    the.attrs[i].value =
+        (pare_attribute){.size = sizeof the.attrs[i].value, .type = PARE_ATTRIBUTE_INT, .i = v, .n = 1};
     the.attr_list[i] = &the.attrs[i];
 }
 

@@ -1,5 +1,5 @@
-/* test_pass_quant.c - rounding points moved together: DequantizeLinear behind what moves numbers, QuantizeLinear in front
- * of it, and what is needless then. All of it bit for bit. */
+/* test_pass_quant.c - rounding points moved together: DequantizeLinear behind what moves numbers, QuantizeLinear in
+ * front of it, and what is needless then. All of it bit for bit. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -218,10 +218,10 @@ static void bounds(void **state) {
         float low, high;
         uint32_t dtype;
         int zero, left;
-    } rows[] = {{"Relu", 0, 0, PARE_UINT8, 0, 0},        {"Relu", 0, 0, PARE_UINT8, 1, 1},
-                {"Relu", 0, 0, PARE_INT8, -128, 0},      {"Relu", 0, 0, PARE_INT8, 0, 1},
-                {"Clip", 0, 6, PARE_UINT8, 0, 0},        {"Clip", 0, 1.9f, PARE_UINT8, 0, 1},
-                {"Clip", -0.5f, 6, PARE_UINT8, 64, 0},   {"Clip", -0.4f, 6, PARE_UINT8, 64, 1},
+    } rows[] = {{"Relu", 0, 0, PARE_UINT8, 0, 0},         {"Relu", 0, 0, PARE_UINT8, 1, 1},
+                {"Relu", 0, 0, PARE_INT8, -128, 0},       {"Relu", 0, 0, PARE_INT8, 0, 1},
+                {"Clip", 0, 6, PARE_UINT8, 0, 0},         {"Clip", 0, 1.9f, PARE_UINT8, 0, 1},
+                {"Clip", -0.5f, 6, PARE_UINT8, 64, 0},    {"Clip", -0.4f, 6, PARE_UINT8, 64, 1},
                 {"Clip", 0, 1.9921875f, PARE_UINT8, 0, 0}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int behind = 0; behind < 2; behind++) {

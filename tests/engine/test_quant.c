@@ -330,11 +330,11 @@ static void ops_one_by_one(void **state) {
         size_t n_in;
         const char *attr;
         float alpha;
-    } rows[] = {{"Add", 2, NULL, 0},       {"Mul", 2, NULL, 0},          {"Sub", 2, NULL, 0},
-                {"Sigmoid", 1, NULL, 0},   {"Softmax", 1, "axis", 0},    {"LeakyRelu", 1, "alpha", 0.2f},
-                {"HardSwish", 1, NULL, 0}, {"AveragePool", 1, NULL, 0},  {"GlobalAveragePool", 1, NULL, 0},
-                {"Concat", 2, "axis", 0},  {"HardSigmoid", 1, NULL, 0},  {"Relu", 1, NULL, 0},
-                {"Tanh", 1, NULL, 0},      {"Elu", 1, "alpha", 0.5f},    {"Gelu", 1, NULL, 0},
+    } rows[] = {{"Add", 2, NULL, 0},       {"Mul", 2, NULL, 0},         {"Sub", 2, NULL, 0},
+                {"Sigmoid", 1, NULL, 0},   {"Softmax", 1, "axis", 0},   {"LeakyRelu", 1, "alpha", 0.2f},
+                {"HardSwish", 1, NULL, 0}, {"AveragePool", 1, NULL, 0}, {"GlobalAveragePool", 1, NULL, 0},
+                {"Concat", 2, "axis", 0},  {"HardSigmoid", 1, NULL, 0}, {"Relu", 1, NULL, 0},
+                {"Tanh", 1, NULL, 0},      {"Elu", 1, "alpha", 0.5f},   {"Gelu", 1, NULL, 0},
                 {"MatMul", 2, NULL, 0}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         one_op(rows[i].op, rows[i].n_in, PARE_UINT8, rows[i].attr, rows[i].alpha);

@@ -406,7 +406,8 @@ static pare_status kernel_make(void *p, const pare_kernel_spec *s, uint32_t cand
         k->reorder = true;
         k->in[0] = s->in[0]->layout;
         k->out[0] = s->out[0]->layout;
-    } else if (d->far && !coded && is(s, "Conv") && s->out[0]->dtype == PARE_FLOAT && s->out[0]->layout.kind == PARE_LAYOUT_ANY) {
+    } else if (d->far && !coded && is(s, "Conv") && s->out[0]->dtype == PARE_FLOAT &&
+               s->out[0]->layout.kind == PARE_LAYOUT_ANY) {
         make_reversed(k, s);
     }
     if (!reorder && !coded && is(s, "Relu")) k->in_place = 0;
@@ -418,7 +419,10 @@ static pare_status kernel_make(void *p, const pare_kernel_spec *s, uint32_t cand
 static pare_status kernel_info(void *p, pare_kernel_info *out) {
     kernel *k = p;
     out->n_post = k->n_post;
-    out->name = k->op && k->op->op_type[0] == 'q' ? "ref:quantized" : k->reorder ? "far:reorder" : k->reversed ? "far:reversed" : "ref";
+    out->name = k->op && k->op->op_type[0] == 'q' ? "ref:quantized"
+                : k->reorder                      ? "far:reorder"
+                : k->reversed                     ? "far:reversed"
+                                                  : "ref";
     out->in = k->in;
     out->out = k->out;
     out->pack = k->pack;

@@ -19,8 +19,8 @@ typedef struct far_control {
      * none. They take `most_posts` post-ops, 0: all. */
     const char *quantized_but;
     uint32_t most_posts;
-    bool saturating;    /* the oracle's pairs saturate */
-    uint64_t quantized; /* such kernels made */
+    bool saturating;                               /* the oracle's pairs saturate */
+    uint64_t quantized;                            /* such kernels made */
     uint64_t allocs, live, live_bytes, peak_bytes; /* far's */
     uint64_t kernels, runs, packs, reorders, posts;
     uint64_t wrong;        /* pointers that point where they may not */

@@ -94,8 +94,8 @@ static inline void qnet_bias(pare_model *m, const char *name, const char *weight
     if (t->count > 1) pare_attr_set_int(m, id, "axis", 0);
 }
 
-/* x (batch, 4, 6, 6) -> y (batch, 3), as a quantizer leaves it: two convolutions and a shortcut with one, MaxPool, global
- * average, a product. `dtype`: of activations; `axis`: -1 or 0, of the weights' scales. */
+/* x (batch, 4, 6, 6) -> y (batch, 3), as a quantizer leaves it: two convolutions and a shortcut with one, MaxPool,
+ * global average, a product. `dtype`: of activations; `axis`: -1 or 0, of the weights' scales. */
 static inline pare_model *qnet_residual(int64_t batch, uint32_t dtype, int32_t axis) {
     pare_model *m = net_new(21);
     const pare_dim dims[] = {{batch, batch < 0 ? "N" : NULL}, {4, NULL}, {6, NULL}, {6, NULL}};

@@ -61,9 +61,7 @@ static void changes_inner_weight(pare_model *m) {
 static void changes_attribute(pare_model *m) { pare_attr_set_int(m, 1, "group", 2); }
 static void changes_opset(pare_model *m) { pare_model_opset_set(m, "", 18); }
 static void changes_op(pare_model *m) { pare_model_node(m, 2)->op_type = "Tanh"; }
-static void changes_wiring(pare_model *m) {
-    pare_node_input_set(m, 3, 0, pare_graph_find(m, PARE_MAIN_GRAPH, "c"));
-}
+static void changes_wiring(pare_model *m) { pare_node_input_set(m, 3, 0, pare_graph_find(m, PARE_MAIN_GRAPH, "c")); }
 static void renames_value(pare_model *m) { pare_value_rename(m, pare_graph_find(m, PARE_MAIN_GRAPH, "r"), "r9"); }
 
 static void what_counts(void **state) {
@@ -71,9 +69,9 @@ static void what_counts(void **state) {
     static const struct {
         change fn;
         bool counts;
-    } cases[] = {{turns_initializers, false}, {says_more, false},     {changes_weight, true}, {changes_inner_weight, true},
-                 {changes_attribute, true},   {changes_opset, true},  {changes_op, true},     {changes_wiring, true},
-                 {renames_value, true}};
+    } cases[] = {{turns_initializers, false},  {says_more, false},        {changes_weight, true},
+                 {changes_inner_weight, true}, {changes_attribute, true}, {changes_opset, true},
+                 {changes_op, true},           {changes_wiring, true},    {renames_value, true}};
     pare_model *m = small_model();
     char base[PARE_SHA256_HEX], a[PARE_SHA256_HEX];
     print(m, base);

@@ -17,6 +17,7 @@
 
 static const char *const criteria[] = {"magnitude", "random", NULL};
 static const char *const bits[] = {"4", "8", "auto", NULL};
+static const char *const switches[] = {"auto", "on", "off", NULL};
 
 static const pare_param columns[] = {
     ROW(.name = "match", .type = PARE_PARAM_PATTERN),
@@ -53,8 +54,26 @@ static const wide rows[] = {
     WIDE(.name = "data", .type = PARE_PARAM_DATA, .dflt = "random"),
     WIDE(.name = "ranges", .type = PARE_PARAM_FILE, .flags = PARE_PARAM_OPTIONAL),
     WIDE(.name = "more", .type = PARE_PARAM_FILE, .flags = PARE_PARAM_OPTIONAL | PARE_PARAM_LIST),
+    WIDE(.name = "portable", .type = PARE_PARAM_ENUM, .choices = switches, .dflt = "auto"),
 };
-enum { SPARSITY, CRITERION, OPS, INCLUDE, LAYERS, STEPS, BITS, BIAS, TEACHER, RATES, OLD, DATA, RANGES, MORE, N_ROWS };
+enum {
+    SPARSITY,
+    CRITERION,
+    OPS,
+    INCLUDE,
+    LAYERS,
+    STEPS,
+    BITS,
+    BIAS,
+    TEACHER,
+    RATES,
+    OLD,
+    DATA,
+    RANGES,
+    MORE,
+    PORTABLE,
+    N_ROWS
+};
 
 static pare_param_table table(void) { return (pare_param_table){&rows[0].p, N_ROWS, sizeof(wide)}; }
 
@@ -155,10 +174,11 @@ static void good_values(void **state) {
 
     json_t *j = pare_params_json(r.p);
     char *text = json_dumps(j, JSON_COMPACT);
-    assert_string_equal(text, "{\"sparsity\":0.90000000000000002,\"criterion\":\"random\",\"ops\":[\"Conv\"],"
-                              "\"include\":[\"layer1.*\",\"re:^fc\"],\"layers\":[{\"match\":\"fc\",\"sparsity\":0.0,"
-                              "\"skip\":false},{\"match\":\"conv1\",\"skip\":true}],\"steps\":64,\"bits\":\"4\","
-                              "\"bias\":true,\"teacher\":\"resolved\",\"rates\":[1.0,0.5],\"data\":\"random\"}");
+    assert_string_equal(
+        text, "{\"sparsity\":0.90000000000000002,\"criterion\":\"random\",\"ops\":[\"Conv\"],"
+              "\"include\":[\"layer1.*\",\"re:^fc\"],\"layers\":[{\"match\":\"fc\",\"sparsity\":0.0,"
+              "\"skip\":false},{\"match\":\"conv1\",\"skip\":true}],\"steps\":64,\"bits\":\"4\","
+              "\"bias\":true,\"teacher\":\"resolved\",\"rates\":[1.0,0.5],\"data\":\"random\",\"portable\":\"auto\"}");
     free(text);
     json_decref(j);
     done(&r);
@@ -197,6 +217,28 @@ static void references(void **state) {
     assert_string_equal(r.p->args[DATA].u.s, "random");
     pare_sb_free(&b);
     done(&r);
+}
+
+/* on and off, which tools that write YAML 1.1 make bools of. */
+static void switches_are_bools_too(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int want;
+    } cases[] = {{"on", 1}, {"off", 2}, {"true", 1}, {"false", 2}, {"auto", 0}, {"\"off\"", 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        parsed r;
+        snprintf(text, sizeof text, "sparsity: 0\nportable: %s", cases[i].text);
+        parse(&r, text);
+        if (r.st || r.p->args[PORTABLE].u.i != cases[i].want) fail_msg("%s", cases[i].text);
+        done(&r);
+    }
+    json_t *s = pare_params_schema(table());
+    char *text = json_dumps(json_object_get(json_object_get(s, "properties"), "portable"), JSON_COMPACT);
+    assert_non_null(strstr(text, "{\"enum\":[\"auto\",\"on\",true,\"off\",false]}"));
+    free(text);
+    json_decref(s);
 }
 
 static void defaults(void **state) {
@@ -252,6 +294,7 @@ static void bad_values(void **state) {
         {"sparsity: 0\ncriterion: magnitud", "config.choice", "did you mean \"magnitude\"", 2, 12},
         {"sparsity: 0\ncriterion: zebra", "config.choice", "one of magnitude, random", 2, 12},
         {"sparsity: 0\ncriterion:", "config.type", "leave the key out", 2, 11},
+        {"sparsity: 0\ncriterion: true", "config.choice", "one of magnitude, random", 2, 12},
         {"sparsity: 0\ncriterion: [random]", "config.type", "got a list", 2, 12},
         {"sparsity: 0\nbits: 16", "config.choice", "one of 4, 8, auto", 2, 7},
         {"sparsity: 0\nops: []", "config.range", "not empty", 2, 6},
@@ -439,8 +482,10 @@ static void schema(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(references),  cmocka_unit_test(good_values), cmocka_unit_test(defaults), cmocka_unit_test(bad_values),
-        cmocka_unit_test(bad_tables),  cmocka_unit_test(words),    cmocka_unit_test(schema),
+        cmocka_unit_test(references),  cmocka_unit_test(switches_are_bools_too),
+        cmocka_unit_test(good_values), cmocka_unit_test(defaults),
+        cmocka_unit_test(bad_values),  cmocka_unit_test(bad_tables),
+        cmocka_unit_test(words),       cmocka_unit_test(schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -241,13 +241,19 @@ static void fixed_batches(void **state) {
         assert_int_equal(n, 10);
         pare_runner_close(r);
     }
-    r = opened(&f, tied, &noise); /* fixed, and it must be: two batches of it, and what is left can't be run */
-    assert_said(f.d, "run.short", "8 of 10 samples");
-    pare_runner_batch b = next(&f, r);
-    assert_true(b.n == 4 && b.total == 8);
-    assert_int_equal(next(&f, r).first, 4);
-    assert_int_equal(pare_runner_next(r, f.d, &b), PARE_ENOTFOUND);
-    pare_runner_close(r);
+    pare_runner_batch b;
+    for (uint32_t batch = 0; batch <= 8; batch += 8) {
+        /* fixed, and it must be: two batches of it, and what is left can't be run */
+        pare_runner_opts some = noise;
+        some.batch = batch;
+        r = opened(&f, tied, &some);
+        assert_said(f.d, "run.short", "8 of 10 samples");
+        b = next(&f, r);
+        assert_true(b.n == 4 && b.total == 8);
+        assert_int_equal(next(&f, r).first, 4);
+        assert_int_equal(pare_runner_next(r, f.d, &b), PARE_ENOTFOUND);
+        pare_runner_close(r);
+    }
     r = NULL;
     assert_int_equal(pare_runner_open(tied, &few, &s, f.d, &r), PARE_EINVAL);
     assert_said(f.d, "run.batch", "fixed at 4, and there are 3 samples");
@@ -407,8 +413,7 @@ static pare_status keep_file(void *ctx, const char *name, const void *bytes, uin
 /* What was said stays in f. */
 static void run_step(fixture *f, const pare_model *in, body check, body apply, pare_status want) {
     pare_run_services s = services_of(f);
-    pare_host_env env = {
-        .diags = f->d, .step = "s", .plugin = "test", .seed = 42, .runs = &s, .file = keep_file};
+    pare_host_env env = {.diags = f->d, .step = "s", .plugin = "test", .seed = 42, .runs = &s, .file = keep_file};
     pare_model *out = NULL;
     in_check = check;
     in_apply = apply;
@@ -428,7 +433,9 @@ static void run_step(fixture *f, const pare_model *in, body check, body apply, p
         }                                                                                                              \
     } while (0)
 
-static pare_runner_request request(const char *data) { return (pare_runner_request){.size = sizeof(pare_runner_request), .data = data}; }
+static pare_runner_request request(const char *data) {
+    return (pare_runner_request){.size = sizeof(pare_runner_request), .data = data};
+}
 
 /* Before and after side by side; the first still sees the model as it was. */
 static pare_status looks(const pare_host *host, pare_model *m) {

@@ -77,9 +77,7 @@ static const place_node *node_of(const bench *b, const char *name) {
     return NULL;
 }
 
-static void out(pare_model *m, const char *name) {
-    pare_graph_output_add(m, PARE_MAIN_GRAPH, gm_find(m, name));
-}
+static void out(pare_model *m, const char *name) { pare_graph_output_add(m, PARE_MAIN_GRAPH, gm_find(m, name)); }
 
 static void input(pare_model *m, const char *name, int32_t ndim, const int64_t *dims) {
     pare_dim d[6];
@@ -309,8 +307,7 @@ static void left_in_float_and_why(void **state) {
     assert_string_equal(why(one("Gemm", "@flat =f[6,4] =f[3,4]", ""), "n", ort),
                         "its bias has another number of elements than there are channels");
     assert_string_equal(why(one("ConvTranspose", "@x =f[3,4,2,2]", ""), "n", ort), "");
-    assert_string_equal(why(one("Conv", "h[1,3,8,8] =h[4,3,3,3]", ""), "n", ort),
-                        "its input is no float32 activation");
+    assert_string_equal(why(one("Conv", "h[1,3,8,8] =h[4,3,3,3]", ""), "n", ort), "its input is no float32 activation");
 }
 
 /* The opset decides about MaxPool: ONNX Runtime knows version 12 of it. */

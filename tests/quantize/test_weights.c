@@ -73,7 +73,7 @@ static void zero_channels_and_bad_numbers(void **state) {
     float scale[4];
     const float w[8] = {0, 0, 1.27f, -0.1f, 1e-44f, 0, 0.254f, 0};
     assert_true(weights_scales(w, &s, 8, scale));
-    assert_true(scale[2] == FLT_MIN); /* not subnormal */
+    assert_true(scale[2] == FLT_MIN);  /* not subnormal */
     assert_true(scale[0] == scale[2]); /* the least of the others */
     int8_t q[8];
     weights_quantize(w, &s, 8, scale, q);

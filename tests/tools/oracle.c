@@ -1,7 +1,7 @@
 /* tests/tools/oracle.c - runs a model on the plain C kernels: tool_oracle HOW MODEL OUT INPUT.npy...
  *
- * HOW: `float` (nothing in 8 bits, nothing fused), `exact` or `saturating` (the oracle of quantized execution). Output i
- * goes to OUT/i.npy; stdout gets a line a node: op, dtype, kernel, and "fell-back" where it ran in floats. Driven by
+ * HOW: `float` (nothing in 8 bits, nothing fused), `exact` or `saturating` (the oracle of quantized execution). Output
+ * i goes to OUT/i.npy; stdout gets a line a node: op, dtype, kernel, and "fell-back" where it ran in floats. Driven by
  * tests/interop/test_int8.py.
  */
 #include "data/npy.h"

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "train/evaluated.h"
 #include "train/small.h"
 
 #include <math.h>
@@ -115,6 +116,34 @@ static void it_is_one_of_several(void **state) {
     arguments_free(&with);
 }
 
+/* Logits of float64, as the oracle has them: the loss sees float32, and its answer is float64 again. */
+static void doubles_go_in_and_out(void **state) {
+    (void)state;
+    pare_fit_loss l = {.use = "evaluated.labels", .component = loss_of("evaluated.labels"), .weight = 1};
+    pare_train_loss_env env = {0};
+    pare_evaluated e;
+    double loss[2] = {0};
+    pare_array *seeds[2] = {NULL}, *labels = net_array(PARE_INT64, 1, (int64_t[]){2}, (int64_t[]){2, 0});
+    assert_int_equal(pare_evaluated_open(&l, &env, &e), PARE_OK);
+    for (int k = 0; k < 2; k++) {
+        const float x[] = {0.5f, -1, 2, 3, 0.25f, -2};
+        double y[6];
+        for (int i = 0; i < 6; i++) y[i] = (double)x[i];
+        pare_array *logits = net_array(k ? PARE_DOUBLE : PARE_FLOAT, 2, (int64_t[]){2, 3}, k ? (const void *)y : x);
+        const pare_evaluated_rows rows = {.logits = logits, .labels = labels};
+        assert_int_equal(pare_evaluated_run(&e, &rows, NULL, &loss[k], &seeds[k]), PARE_OK);
+        assert_int_equal(seeds[k]->dtype, logits->dtype);
+        pare_array_unref(logits);
+    }
+    assert_true(loss[0] == loss[1] && fabs(loss[0] - 0.155) < 0.01);
+    for (int i = 0; i < 6; i++)
+        assert_true((double)net_f(seeds[0])[i] == ((const double *)pare_array_data(seeds[1]))[i]);
+    assert_int_equal(pare_evaluated_close(&e), PARE_OK);
+    pare_array_unref(seeds[0]);
+    pare_array_unref(seeds[1]);
+    pare_array_unref(labels);
+}
+
 /* ---- when it goes wrong ---- */
 
 static void refused(const char *use, bool labelled, pare_status want, const char *says) {
@@ -189,6 +218,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_equals_the_one_in_the_graph),
         cmocka_unit_test(it_is_one_of_several),
+        cmocka_unit_test(doubles_go_in_and_out),
         cmocka_unit_test(what_it_can_not_do_is_said),
         cmocka_unit_test(memory_may_run_out),
     };

@@ -254,8 +254,8 @@ pare_status ref_qlinear_matmul(const ref_call *c) {
     return st;
 }
 
-/* ai.pare: a, b, a_scale, b_scale, a_zero_point, b_zero_point, bias. The int32 sums in float32, times the product of the
- * scales (b's: one, or one a column), and the bias. */
+/* ai.pare: a, b, a_scale, b_scale, a_zero_point, b_zero_point, bias. The int32 sums in float32, times the product of
+ * the scales (b's: one, or one a column), and the bias. */
 pare_status ref_matmul_integer_to_float(const ref_call *c) {
     const pare_kernel_spec *s = c->spec;
     if (!refb_ok(c, 4, 1)) return PARE_EINVAL;

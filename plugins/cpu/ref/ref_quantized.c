@@ -15,9 +15,7 @@ static bool is_product(const pare_kernel_spec *s) {
     return is(s, "Conv") || is(s, "ConvTranspose") || is(s, "Gemm") || is(s, "MatMul");
 }
 
-static bool is_coded(const pare_operand *o) {
-    return o->n_scales && (o->dtype == PARE_UINT8 || o->dtype == PARE_INT8);
-}
+static bool is_coded(const pare_operand *o) { return o->n_scales && (o->dtype == PARE_UINT8 || o->dtype == PARE_INT8); }
 
 /* The node's own inputs; behind them are operands of post-ops. */
 static uint32_t own_inputs(const pare_kernel_spec *s) {

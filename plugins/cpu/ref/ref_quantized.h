@@ -1,8 +1,8 @@
 /* plugins/cpu/ref/ref_quantized.h - the oracle of quantized execution: ops of operands that stand for real numbers.
  *
  * Products of 8-bit numbers are summed exactly in int32, then scaled in float32, then the post-ops follow one by one,
- * the file's rounding points among them (pare/backend.h, "Quantized execution"). Is not a kernel of the backend: what it
- * has no fast kernel for runs faster in floats. May use: ref_b.h.
+ * the file's rounding points among them (pare/backend.h, "Quantized execution"). Is not a kernel of the backend: what
+ * it has no fast kernel for runs faster in floats. May use: ref_b.h.
  */
 #ifndef PARE_CPU_REF_QUANTIZED_H
 #define PARE_CPU_REF_QUANTIZED_H
