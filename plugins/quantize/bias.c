@@ -5,7 +5,7 @@
  * 4.2). All layers in one pass: each is looked at by itself, on the inputs that it gets in the float model, so that
  * what one layer is corrected by doesn't change what the next one is. As a layer is linear, the mean of its output
  * follows from the means of its input channels, in float and rounded; taps of a convolution that fall outside the
- * picture are left out in proportion. Conv and Gemm; others have no bias, or none that can be told channel by channel.
+ * picture are left out in proportion. Conv, Gemm, and MatMul with an Add behind it; ConvTranspose is left as it is.
  */
 #include "work.h"
 
@@ -20,7 +20,15 @@ static bool correctable(const quantize_work *w, uint64_t i) {
     const place_node *node = &w->plan.nodes[i];
     if (node->kind != PLACE_HEAVY || !node->on || node->choice < 0) return false;
     const pare_node_info n = quantize_node(&w->q, node->id);
-    return quantize_is(n.op_type, "Conv") || quantize_is(n.op_type, "Gemm");
+    if (quantize_is(n.op_type, "Conv") || quantize_is(n.op_type, "Gemm")) return true;
+    const pare_layer *l = &w->choices.at[node->choice].layer;
+    const pare_tensor_info t = quantize_tensor(&w->q, l->tensor);
+    return quantize_is(n.op_type, "MatMul") &&
+           place_bias_of(&w->q, &w->plan, i, (uint64_t)t.dims[l->out_axis]).node != 0;
+}
+
+static bool takes_rows(const quantize_work *w, uint64_t i) {
+    return !quantize_is(quantize_node(&w->q, w->plan.nodes[i].id).op_type, "Conv");
 }
 
 static const emit_params *params_of(const quantize_work *w, uint32_t value) {
@@ -29,11 +37,11 @@ static const emit_params *params_of(const quantize_work *w, uint32_t value) {
     return NULL;
 }
 
-static work_mean *mean_of(const quantize_work *w, uint32_t value) {
+static work_mean *mean_of(const quantize_work *w, uint32_t value, bool rows) {
     const emit_params *p = params_of(w, value);
     for (uint64_t i = 0; p && i < w->n_means; i++) {
         work_mean *m = &w->means[i];
-        if (m->value == value && m->params.scale == p->scale && m->params.zero == p->zero) return m;
+        if (m->value == value && m->rows == rows && m->params.scale == p->scale && m->params.zero == p->zero) return m;
     }
     return NULL;
 }
@@ -85,10 +93,10 @@ static void add_channel(void *ctx, uint64_t c) {
 /* dims (N, C, …) of Conv's input, (…, C) of Gemm's. */
 static pare_status shape(work_mean *m, const pare_view *v) {
     if (v->ndim < 2 || v->ndim > 6) return PARE_EUNSUPPORTED;
-    const uint64_t channels = (uint64_t)v->dims[1];
+    const uint64_t channels = (uint64_t)v->dims[m->rows ? v->ndim - 1 : 1];
     if (m->channels) return m->channels == channels ? PARE_OK : PARE_EUNSUPPORTED;
     m->channels = channels;
-    m->n_space = v->ndim - 2;
+    m->n_space = m->rows ? 0 : v->ndim - 2;
     for (uint32_t i = 0; i < m->n_space; i++) m->space[i] = v->dims[i + 2];
     m->x = calloc((size_t)channels * 2 + 1, sizeof *m->x);
     m->rounded = m->x ? m->x + channels : NULL;
@@ -106,8 +114,8 @@ static pare_status add_batch(quantize_work *w, pare_runner *runner, uint64_t fir
         if (!v.count) continue;
         sums s = {.m = m,
                   .x = (const float *)(const void *)((const char *)v.data + v.byte_offset),
-                  .n = (uint64_t)v.dims[0],
-                  .inner = v.count / (uint64_t)v.dims[0] / m->channels,
+                  .n = m->rows ? v.count / m->channels : (uint64_t)v.dims[0],
+                  .inner = m->rows ? 1 : v.count / (uint64_t)v.dims[0] / m->channels,
                   .low = (float)(w->grid.qmin - m->params.zero),
                   .high = (float)(w->grid.qmax - m->params.zero),
                   .inverse = 1 / m->params.scale,
@@ -127,9 +135,9 @@ static pare_status collect(quantize_work *w) {
     if (!more || !values) return PARE_ENOMEM;
     for (uint64_t i = 0; i < w->plan.n_nodes; i++) {
         const emit_params *p = params_of(w, w->x[i]);
-        if (!correctable(w, i) || !p || mean_of(w, w->x[i])) continue;
+        if (!correctable(w, i) || !p || mean_of(w, w->x[i], takes_rows(w, i))) continue;
         values[w->n_means - first] = w->x[i];
-        w->means[w->n_means++] = (work_mean){.value = w->x[i], .params = *p};
+        w->means[w->n_means++] = (work_mean){.value = w->x[i], .rows = takes_rows(w, i), .params = *p};
     }
     const uint64_t n = w->n_means - first;
     if (!n) return PARE_OK;
@@ -227,7 +235,7 @@ static pare_status correct_layer(quantize_work *w, uint64_t index) {
     const bool conv = quantize_is(n.op_type, "Conv");
     const pare_constant c = quantize_constant(&w->q, n.in[1]);
     const pare_tensor_info t = quantize_tensor(&w->q, c.tensor);
-    layer l = {.m = mean_of(w, w->x[index]), .groups = 1, .n_taps = 1};
+    layer l = {.m = mean_of(w, w->x[index], takes_rows(w, index)), .groups = 1, .n_taps = 1};
     int64_t dims[8];
     pare_status st = PARE_OK;
     if (!l.m || !l.m->count || t.ndim > 8) return PARE_OK;

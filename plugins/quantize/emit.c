@@ -12,11 +12,10 @@ enum { AXES = 8 };
 
 /* A node with products, as it was before the graph was edited. */
 typedef struct heavy {
-    uint32_t node, x, bias;        /* x, bias: values */
-    uint32_t bias_node, bias_slot; /* who takes the bias: the node itself, or the Add behind a MatMul; 0: none can */
-    uint32_t outputs;              /* channels */
-    uint32_t point;                /* of x */
-    bool transposed;               /* ConvTranspose: scales are of the channels of a group */
+    uint32_t node, x; /* x: a value */
+    place_bias bias;
+    uint32_t outputs; /* channels */
+    uint32_t point;   /* of x */
 } heavy;
 
 typedef struct writer {
@@ -195,19 +194,19 @@ static pare_status bias_of(const writer *w, uint64_t index, float **out) {
     const heavy *h = &w->heavies[index];
     const float *shift = w->r->shift ? w->r->shift[index] : NULL;
     *out = NULL;
-    if (!h->bias_node || (!h->bias && !shift)) return PARE_OK;
+    if (!h->bias.node || (!h->bias.value && !shift)) return PARE_OK;
     float *bias = quantize_scratch(q, h->outputs, sizeof *bias);
     if (!bias) return PARE_ENOMEM;
-    if (h->bias) {
+    if (h->bias.value) {
         uint64_t count;
-        const float *b = quantize_floats(q, quantize_constant(q, h->bias).tensor, &count);
+        const float *b = quantize_floats(q, quantize_constant(q, h->bias.value).tensor, &count);
         if (!b) return PARE_ENOMEM;
         for (uint32_t i = 0; i < h->outputs; i++) bias[i] = b[count == 1 ? 0 : i];
     }
     for (uint32_t i = 0; i < h->outputs; i++) {
         if (shift) bias[i] += shift[i];
         if (!isfinite(bias[i])) {
-            const char *name = quantize_value(q, h->bias).name;
+            const char *name = quantize_value(q, h->bias.value).name;
             return quantize_refuse(q, "quantize.nan", NULL, name, "the model is damaged or its training diverged",
                                    "the bias \"%.200s\" holds a NaN or an infinite number", name ? name : "");
         }
@@ -216,8 +215,7 @@ static pare_status bias_of(const writer *w, uint64_t index, float **out) {
     return PARE_OK;
 }
 
-static uint64_t scale_of(const heavy *h, const seen *s, uint64_t output) {
-    (void)h;
+static uint64_t scale_of(const seen *s, uint64_t output) {
     return s->shape.channels == 1 ? 0 : output % s->shape.channels; /* groups of a ConvTranspose share them */
 }
 
@@ -226,7 +224,7 @@ static void raise_scales(const writer *w, const seen *s, uint64_t index, const f
     const heavy *h = &w->heavies[index];
     const float x_scale = params_of(w, h->point)->scale;
     for (uint32_t i = 0; bias && i < h->outputs; i++) {
-        float *scale = &s->scale[scale_of(h, s, i)];
+        float *scale = &s->scale[scale_of(s, i)];
         const float more = weights_raise(*scale, x_scale, bias[i]);
         *raised += more > *scale;
         *scale = more;
@@ -291,28 +289,28 @@ static pare_status quantize_bias(const writer *w, const seen *s, uint64_t index,
     char base[320], name[360];
     uint32_t in = 0, out = 0;
     pare_status st;
-    if (h->bias)
-        text(base, sizeof base, quantize_value(q, h->bias).name, "");
+    if (h->bias.value)
+        text(base, sizeof base, quantize_value(q, h->bias.value).name, "");
     else
         text(base, sizeof base, s->name, "_bias");
     if (!whole) {
         text(name, sizeof name, base, "_corrected");
         st = quantize_add(q, name, PARE_FLOAT, 1, &dims, bias, NULL, &in);
-        return st ? st : q->graph->input_set(q->host, q->model, h->bias_node, h->bias_slot, in);
+        return st ? st : q->graph->input_set(q->host, q->model, h->bias.node, h->bias.slot, in);
     }
     int32_t *rounded = quantize_scratch(q, h->outputs, sizeof *rounded);
     const bool one = s->shape.channels == 1;
     float *scale = quantize_scratch(q, h->outputs, sizeof *scale);
     if (!rounded || !scale) return PARE_ENOMEM;
     for (uint32_t i = 0; i < h->outputs; i++) {
-        const float w_scale = s->scale[scale_of(h, s, i)];
+        const float w_scale = s->scale[scale_of(s, i)];
         rounded[i] = weights_bias(bias[i], x_scale, w_scale);
         scale[i] = x_scale * w_scale;
     }
     text(name, sizeof name, base, "_quantized");
     st = quantize_add(q, name, PARE_INT32, 1, &dims, rounded, NULL, &in);
     if (!st) st = dequantize(w, base, in, scale, one ? 1 : h->outputs, one ? -1 : 0, 0, &out);
-    return st ? st : q->graph->input_set(q->host, q->model, h->bias_node, h->bias_slot, out);
+    return st ? st : q->graph->input_set(q->host, q->model, h->bias.node, h->bias.slot, out);
 }
 
 static pare_status quantize_choice_weight(writer *w, uint64_t choice) {
@@ -351,26 +349,6 @@ static pare_status quantize_choice_weight(writer *w, uint64_t choice) {
 
 /* ---- the whole ---- */
 
-/* MatMul has no bias: the constant that an Add behind it adds, an output channel each, is one. ONNX Runtime makes a
- * Gemm of the two, which runs in int8 only with an int32 bias. */
-static void bias_behind(const writer *w, uint64_t index, heavy *h) {
-    const place_plan *plan = w->r->plan;
-    const uint32_t out = quantize_node(w->q, h->node).out[0];
-    for (uint64_t i = index + 1; i < plan->n_nodes; i++) {
-        const place_node *node = &plan->nodes[i];
-        if (!node->fused || node->kind != PLACE_FUSE || node->head != index) continue;
-        const pare_node_info n = quantize_node(w->q, node->id);
-        if (!quantize_is(n.op_type, "Add") || n.in[node->joined] != out) continue;
-        const uint64_t count = quantize_tensor(w->q, quantize_constant(w->q, n.in[1 - node->joined]).tensor).count;
-        const pare_value_info v = quantize_value(w->q, n.in[1 - node->joined]);
-        const bool row = v.ndim > 0 && (uint64_t)v.dims[v.ndim - 1] == count;
-        if (!row || count != h->outputs) continue;
-        h->bias = n.in[1 - node->joined];
-        h->bias_node = node->id;
-        h->bias_slot = 1 - node->joined;
-    }
-}
-
 static pare_status collect(writer *w) {
     const place_plan *plan = w->r->plan;
     for (uint64_t i = 0; i < plan->n_nodes; i++) {
@@ -380,13 +358,10 @@ static pare_status collect(writer *w) {
         const pare_layer *l = &w->r->choices->at[node->choice].layer;
         const pare_tensor_info t = quantize_tensor(w->q, l->tensor);
         heavy *h = &w->heavies[i];
-        const bool matmul = quantize_is(n.op_type, "MatMul");
-        *h = (heavy){.node = node->id, .x = n.in[0], .bias = !matmul && n.n_in > 2 ? n.in[2] : 0};
-        h->bias_node = matmul ? 0 : node->id;
-        h->bias_slot = 2;
-        h->transposed = quantize_is(n.op_type, "ConvTranspose");
-        h->outputs = (uint32_t)t.dims[l->out_axis] * (h->transposed ? l->groups : 1);
-        if (matmul) bias_behind(w, i, h);
+        const bool transposed = quantize_is(n.op_type, "ConvTranspose");
+        *h = (heavy){.node = node->id, .x = n.in[0]};
+        h->outputs = (uint32_t)t.dims[l->out_axis] * (transposed ? l->groups : 1);
+        h->bias = place_bias_of(w->q, plan, i, h->outputs);
         h->point = point_of(plan, h->x);
         if (h->point == UINT32_MAX) return PARE_EINTERNAL;
     }

@@ -155,7 +155,7 @@ static pare_status find_wide(work *w) {
         if (quantize_value(q, info.out[0]).dtype == PARE_FLOAT && !info.n_subgraphs) values[n++] = info.out[0];
     }
     if (!n) return PARE_OK;
-    pare_status st = verify_open(q, values, n, w->o->data, w->o->samples, 0, &side);
+    pare_status st = verify_open(q, values, n, w->o->data, w->o->samples, 1, &side);
     while (!st) {
         pare_runner_batch b = {.size = sizeof b};
         if ((st = q->run->next(q->host, side.runner, &b))) break;
@@ -190,13 +190,13 @@ static pare_status edit_and_compare(work *w) {
     pare_status st = find_wide(w);
     if (!st && !halves(w)) st = nothing(w);
     if (st) return st;
-    st = verify_open(q, NULL, 0, w->o->data, w->o->samples, 0, &before);
+    st = verify_open(q, NULL, 0, w->o->data, w->o->samples, 1, &before);
     calibrate_compare *c = quantize_scratch(q, before.n, sizeof *c);
     if (!st && !c) st = PARE_ENOMEM;
     if (!st) st = float16_edit(q, &w->plan, w->o->keep_io, &w->result);
     const bool same = w->o->keep_io; /* else samples would have to be float16 */
     if (!st && !same) w->loose = "keep_io is off, and samples are float32";
-    if (!st && same) st = verify_open(q, NULL, 0, w->o->data, w->o->samples, 0, &after);
+    if (!st && same) st = verify_open(q, NULL, 0, w->o->data, w->o->samples, 1, &after);
     if (!st && same) st = verify_compare(q, &before, &after, c, &w->agreement);
     if (!st && same && before.n) w->last = c[before.n - 1];
     verify_close(q, &before);

@@ -91,4 +91,14 @@ pare_status place_make(const quantize_apis *q, const quantize_options *o, const 
 const char *place_missing(const quantize_options *o, const quantize_choices *choices, const place_plan *plan,
                           uint64_t choice);
 
+/* Where a node's bias goes: to the node itself; of MatMul, which has none, to the Add of a constant behind it, an
+ * output channel each. ONNX Runtime makes a Gemm of those two, which runs in int8 only with an int32 bias. */
+typedef struct place_bias {
+    uint32_t node, slot; /* node 0: nobody takes one */
+    uint32_t value;      /* 0: it has none yet */
+} place_bias;
+
+/* Of a HEAVY with a weight, by its index, on the graph as it was planned for. (place_bias.c) */
+place_bias place_bias_of(const quantize_apis *q, const place_plan *plan, uint64_t index, uint64_t outputs);
+
 #endif

@@ -218,10 +218,10 @@ pare_status plain_try(plain_work *w, pare_status (*edit)(plain_work *w, void *ct
     uint32_t *values = values_of(w, false);
     calibrate_compare *c = quantize_scratch(&w->q, w->n_compared, sizeof *c);
     if (!values || !c) return PARE_ENOMEM;
-    pare_status st = verify_open(&w->q, values, w->n_compared, w->o->data, w->o->check_samples, 0, &before);
+    pare_status st = verify_open(&w->q, values, w->n_compared, w->o->data, w->o->check_samples, 1, &before);
     if (!st) st = edit(w, ctx);
     if (!st && !(values = values_of(w, true))) st = PARE_ENOMEM;
-    if (!st) st = verify_open(&w->q, values, w->n_compared, w->o->data, w->o->check_samples, 0, &after);
+    if (!st) st = verify_open(&w->q, values, w->n_compared, w->o->data, w->o->check_samples, 1, &after);
     if (!st) st = verify_compare(&w->q, &before, &after, c, &w->agreement);
     verify_close(&w->q, &before);
     verify_close(&w->q, &after);

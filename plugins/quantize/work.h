@@ -21,6 +21,7 @@ typedef struct work_mean {
     emit_params params;       /* rounded with these */
     uint64_t channels, count; /* count: elements a channel */
     double *x, *rounded;      /* [channels] sums while they are collected; malloc'ed, one block */
+    bool rows;                /* (…, channels); else (N, channels, …) */
     int64_t space[4];         /* dims behind the channels */
     uint32_t n_space;
 } work_mean;

@@ -278,6 +278,25 @@ def bias_correction(folder):
     means = [np.abs((session(m / "model.onnx").run(None, {"x": data})[0] - reference).mean((0, 2, 3))).max()
              for m in (off, on)]
     expect(means[1] < means[0], f"the output's mean error is {means[1]}, without correction {means[0]}")
+    rows = np.rint(data * 3) ** 2 / 7  # MatMul, whose bias is the Add behind it
+    w, b = rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=4).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Add", ["a", "b"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 6, 6])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3, 6, 4])],
+                              [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")])
+    path = folder / "rows.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    np.save(folder / "data.npy", rows.astype(np.float32))
+    both = []
+    for on in ("off", "on"):
+        out, report = run(folder, path, step(options + on), block, name=f"rows-{on}")
+        if not out:
+            return
+        both.append(session(out / "model.onnx").run(None, {"x": rows.astype(np.float32)})[0].mean((0, 1, 2)))
+    expect(report["steps"][0]["notes"]["corrected_layers"] == 1, f"{report['steps'][0]['notes']}")
+    want = session(path).run(None, {"x": rows.astype(np.float32)})[0].mean((0, 1, 2))
+    errors = [np.abs(m - want).max() for m in both]
+    expect(errors[1] < 0.1 * errors[0], f"mean errors of MatMul: {errors}")
 
 
 def equalization(folder):
