@@ -5,6 +5,7 @@
  */
 #include "engine/recompute.h"
 #include "pipeline/config_read.h"
+#include "train/augment.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -168,7 +169,8 @@ static const pare_param schedule_keys[N_SCHEDULE] = {
     [S_FINAL_DIV] = ROW(.type = PARE_PARAM_FLOAT, .name = "final_div_factor",
                         .doc = "onecycle: it ends at its start over this.", .dflt = "1.0e+4", FROM(1)),
     [S_CYCLE] = ROW(.type = PARE_PARAM_BOOL, .name = "cycle_momentum",
-                    .doc = "onecycle: momentum falls while it rises, and comes back.", .dflt = "false"),
+                    .doc = "onecycle: momentum (adam, adamw: the first beta) falls while it rises, and comes back.",
+                    .dflt = "false"),
     [S_MOMENTUM_MIN] = ROW(.type = PARE_PARAM_FLOAT, .name = "momentum_min", .doc = "onecycle, cycle_momentum.",
                            .dflt = "0.85", .min = 0, .max = 1, .flags = PARE_PARAM_EXCL_MAX),
     [S_MOMENTUM_MAX] = ROW(.type = PARE_PARAM_FLOAT, .name = "momentum_max", .doc = "onecycle, cycle_momentum.",
@@ -277,7 +279,6 @@ static void read_schedule(const reading *r, const pare_yaml_node *n) {
     if (s->momentum_min > s->momentum_max)
         wrong_pair(r, q, given(q, S_MOMENTUM_MIN) ? S_MOMENTUM_MIN : S_MOMENTUM_MAX,
                    "such that momentum_min is at most momentum_max");
-    if (cycle && s->cycle_momentum && r->f->opts.optimizer != PARE_SGD) stray(r, q, S_CYCLE, "optimizer: sgd");
 }
 
 static void read_augment(const reading *r, const pare_yaml_node *n) {
@@ -384,11 +385,6 @@ static void read_recompute(const reading *r, const pare_yaml_node *n) {
     }
 }
 
-static bool augments(const pare_augment_opts *a) {
-    return a->flip > 0 || a->crop_padding || a->resized_crop || a->brightness > 0 || a->contrast > 0 ||
-           a->saturation > 0 || a->cutout || a->mixup > 0;
-}
-
 /* ---- sets ---- */
 
 static int32_t read_set(const reading *r, const pare_yaml_node *n, const char *key) {
@@ -454,11 +450,11 @@ void pare_config_fit(pare_config *c, pare_pipeline_step *s, const pare_yaml_node
     const pare_yaml_node *data = pare_yaml_get(n, "data");
     if (data) f->data = read_set(&r, data, "data");
     pare_config_losses(c, f, pare_yaml_get(n, "loss"), r.path);
-    if (f->keys && f->cache_logits == PARE_ON && augments(&f->opts.augment))
+    if (f->keys && f->cache_logits == PARE_ON && pare_augments(&f->opts.augment))
         pare_config_fail(c, f->keys->node[CACHE_LOGITS]->at, joined(&r, "cache_logits"), "config.conflict",
                          "leave it out: with `augment` teachers look at every batch anew",
                          "logits can't be kept where `augment` makes other images of the samples each time");
-    else if (augments(&f->opts.augment))
+    else if (pare_augments(&f->opts.augment))
         f->cache_logits = PARE_OFF;
 }
 

@@ -2,6 +2,7 @@
  * gradients. Asked by `pare check` and before a run's first step. See run_train.h. */
 #include "pipeline/carry.h"
 #include "pipeline/run_train.h"
+#include "train/augment.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +39,13 @@ static pare_status open_set(check *c) {
 static pare_status check_samples(const check *c) {
     const pare_fit_opts *o = &c->opts;
     const pare_pipeline_set *named = &c->r->p->data.sets[c->s->fit->data];
+    const pare_data_target samples = pare_run_target(c->m);
     uint64_t n = pare_data_count(c->set);
     pare_diags *d = c->r->d;
+    if (pare_augments(&o->augment) && samples.ndim && (samples.ndim != 4 || samples.dtype != PARE_FLOAT))
+        return pare_fail_at(d, PARE_EUNSUPPORTED, c->s->fit->at, "train.augment", "leave `augment` out",
+                            "step %s: augmentation works on float32 images (N, C, H, W); the model takes %s of rank %u",
+                            c->s->id, pare_dtype_name(samples.dtype), samples.ndim);
     if (o->drop_last && o->batch > n)
         return pare_fail_at(d, PARE_EINVAL, pare_params_locate(c->s->fit->keys, "batch"), "train.batch",
                             "use a smaller batch, or `drop_last: false`",

@@ -26,7 +26,7 @@ typedef struct draws {
 static double draw(draws *d) { return pare_random_double(d->seed, d->stream, d->next++); }
 static double between(draws *d, double a, double b) { return a + (b - a) * draw(d); }
 
-static bool anything(const pare_augment_opts *o) {
+bool pare_augments(const pare_augment_opts *o) {
     return o->flip > 0 || o->crop_padding || o->resized_crop || o->brightness > 0 || o->contrast > 0 ||
            o->saturation > 0 || o->cutout || o->mixup > 0;
 }
@@ -136,7 +136,7 @@ static void one(void *ctx, uint64_t i) {
     uint64_t size = (uint64_t)(j->channels * j->height * j->width);
     const float *x = j->from + i * size;
     float *y = j->to + i * size;
-    draws d = {j->seed, pare_random_stream("augment") ^ j->step << 20 ^ j->samples[i], 0};
+    draws d = {j->seed, pare_random_stream("augment") ^ j->step << 32 ^ j->samples[i], 0};
     bool mirror = draw(&d) < o->flip;
     if (o->resized_crop) {
         resized(j, &d, x, y, mirror);
@@ -161,11 +161,18 @@ static double beta(draws *d, double a) {
 }
 
 /* Each row with that of a shuffled order, all by one factor, as in arXiv 1710.09412. */
-static void mix(float *data, uint64_t n, uint64_t row, const uint64_t *order, double keep, const float *copy) {
+static void mix(void *data, uint32_t dtype, uint64_t n, uint64_t row, const uint64_t *order, double keep,
+                const void *copy) {
+    const float *f = copy;
+    const double *d = copy;
     for (uint64_t i = 0; i < n; i++)
-        for (uint64_t k = 0; k < row; k++)
-            data[i * row + k] =
-                (float)(keep * (double)copy[i * row + k] + (1 - keep) * (double)copy[order[i] * row + k]);
+        for (uint64_t k = 0; k < row; k++) {
+            uint64_t own = i * row + k, other = order[i] * row + k;
+            if (dtype == PARE_DOUBLE)
+                ((double *)data)[own] = keep * d[own] + (1 - keep) * d[other];
+            else
+                ((float *)data)[own] = (float)(keep * (double)f[own] + (1 - keep) * (double)f[other]);
+        }
 }
 
 static pare_status mix_all(const pare_augment_opts *o, uint64_t seed, uint64_t step, pare_array *a, pare_array *t,
@@ -183,13 +190,13 @@ static pare_status mix_all(const pare_augment_opts *o, uint64_t seed, uint64_t s
     }
     for (int k = 0; k < 2 && !st; k++) {
         if (!both[k]) continue;
-        float *copy = pare_try_alloc(both[k]->nbytes);
+        void *copy = pare_try_alloc(both[k]->nbytes);
         if (!copy) {
             st = pare_fail(d, PARE_ENOMEM, "train.memory", "use a smaller batch", "no memory to mix a batch");
             break;
         }
         memcpy(copy, pare_array_data(both[k]), both[k]->nbytes);
-        mix(pare_array_data_mut(both[k]), n, both[k]->count / n, order, keep, copy);
+        mix(pare_array_data_mut(both[k]), both[k]->dtype, n, both[k]->count / n, order, keep, copy);
         free(copy);
     }
     free(order);
@@ -199,7 +206,7 @@ static pare_status mix_all(const pare_augment_opts *o, uint64_t seed, uint64_t s
 pare_status pare_augment(const pare_augment_opts *o, const pare_data_preprocess *pre, uint64_t seed, uint64_t step,
                          const uint64_t *samples, pare_array **images, pare_array *targets, pare_diags *d) {
     pare_array *a = *images;
-    if (!anything(o)) return PARE_OK;
+    if (!pare_augments(o)) return PARE_OK;
     if (a->dtype != PARE_FLOAT || a->ndim != 4)
         return pare_fail(d, PARE_EUNSUPPORTED, "train.augment", "leave `augment` out",
                          "augmentation works on float32 images (N, C, H, W); these samples are %s of rank %u",

@@ -8,6 +8,8 @@
 #include "data/data.h"
 #include "train/options.h"
 
+/* Does it change anything at all? */
+bool pare_augments(const pare_augment_opts *o);
 /* pre: how pixels became these numbers (colours are changed in the pixels' own); may be NULL. *images (N, C, H, W)
  * float32 is replaced (its reference with it) where something is to be done; targets (N, K) or NULL is mixed in place.
  * samples: their numbers in the set. PARE_EUNSUPPORTED (no images), PARE_ENOMEM; reported. */

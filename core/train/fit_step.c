@@ -7,6 +7,7 @@
 #include "train/together.h"
 
 #include <math.h>
+#include <pare/grad_ops.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,10 +140,10 @@ static pare_status run(pare_fit *f, pare_train_program program, double *loss) {
     return st;
 }
 
-/* What Dropout draws by: the step, and above it where in the batch a micro-batch begins, lest all drop the same. */
-static pare_array *drawn_by(const pare_fit *f, uint64_t from) {
+/* What Dropout draws by: the step, and which rows of the batch these are, so that micro-batches drop what it would. */
+static pare_array *drawn_by(const pare_fit *f, uint64_t from, uint64_t n) {
     pare_array *a = pare_array_new(PARE_INT64, 0, NULL);
-    int64_t v = (int64_t)((f->step & 0xffffff) | (from & 0xffff) << 24);
+    int64_t v = pare_dropout_step(f->step, from, n);
     if (a) memcpy(pare_array_data_mut(a), &v, sizeof v);
     return a;
 }
@@ -187,7 +188,7 @@ static pare_status part(pare_fit *f, const fed *x, uint64_t from, uint64_t n, ui
     if (f->g.labels) put(f, f->g.labels, a[1] = rows_of(x->labels, from, n));
     if (f->g.targets) put(f, f->g.targets, a[2] = rows_of(x->targets, from, n));
     if (f->g.share) put(f, f->g.share, a[3] = scalar_of(dtype_of(f, f->g.share), whole ? 1 : (double)n / (double)all));
-    if (f->g.trained.step) put(f, f->g.trained.step, a[4] = drawn_by(f, from));
+    if (f->g.trained.step) put(f, f->g.trained.step, a[4] = drawn_by(f, from, n));
     if (!a[0] || (f->g.trained.step && !a[4]) || (f->g.labels && !a[1]) || (f->g.targets && !a[2]) ||
         (f->g.share && !a[3]))
         st = no_memory(f);

@@ -151,8 +151,19 @@ static void update(pare_train_builder *b, const pare_train_weight *w, uint32_t g
     }
 }
 
+/* Of the gradients of what moves: masked elements have none. */
 static uint32_t norm_of(pare_train_builder *b, const uint32_t *g, size_t n) {
-    return b->o->clip_norm > 0 ? pare_train_node1(b, PARE_GRAD_DOMAIN, "GlobalNorm", g, n, "train:norm") : 0;
+    if (!(b->o->clip_norm > 0)) return 0;
+    uint32_t *in = pare_arena_alloc(&b->g->arena, (2 * n + 1) * sizeof *in);
+    bool masked = false;
+    for (size_t i = 0; i < n; i++) {
+        in[i] = g[i];
+        in[n + i] = pare_train_find(b, b->g->weights[i].mask);
+        masked = masked || in[n + i];
+    }
+    uint32_t norm = pare_train_node1(b, PARE_GRAD_DOMAIN, "GlobalNorm", in, masked ? 2 * n : n, "train:norm");
+    if (norm && masked) pare_attr_set_int(b->m, pare_train_node_of(b, norm), "gradients", (int64_t)n);
+    return norm;
 }
 
 /* Effects of each program have room for whatever may come: weights times outputs, and the statistics. */
@@ -214,6 +225,15 @@ static bool trains(void *ctx, pare_model *m, const pare_tensor *t) {
 
 static pare_status check_pattern(pare_train_builder *b, const char *key, const char *pattern) {
     if (pare_pattern_hits(b->m, pattern)) return PARE_OK;
+    char *error = NULL;
+    if (pare_layer_match(b->m, pattern, 0, 0, &error) < 0) {
+        pare_status st =
+            pare_fail(b->d, PARE_EINVAL, "layers.regex", "after re: stands a POSIX extended regular expression",
+                      "fit.%s: \"%s\" is no regular expression: %s", key, pattern, error ? error : "");
+        free(error);
+        return st;
+    }
+    free(error);
     const char *near = pare_pattern_nearest(b->m, pattern);
     return pare_fail(b->d, PARE_EINVAL, "train.pattern",
                      near ? pare_arena_printf(&b->g->arena, "did you mean \"%s\"?", near) : NULL,
@@ -224,7 +244,7 @@ static pare_status check_patterns(pare_train_builder *b) {
     pare_status st = PARE_OK;
     for (size_t i = 0; !st && i < b->o->n_freeze; i++) st = check_pattern(b, "freeze", b->o->freeze[i]);
     for (size_t i = 0; !st && i < b->o->n_train; i++) st = check_pattern(b, "train", b->o->train[i]);
-    for (size_t i = 0; !st && i < b->o->n_groups; i++) st = check_pattern(b, "groups", b->o->groups[i].match);
+    for (size_t i = 0; !st && i < b->o->n_groups; i++) st = check_pattern(b, "layers", b->o->groups[i].match);
     return st;
 }
 
@@ -279,14 +299,32 @@ static void weights(pare_train_builder *b, const uint32_t *grads, bool sums, boo
 
 /* ---- all of it ---- */
 
+/* The output of a node whose name is nearest to what was asked for, or NULL. */
+static const char *nearest_output(const pare_train_builder *b, const char *name) {
+    const pare_graph *graph = pare_model_graph(b->m, PARE_MAIN_GRAPH);
+    PARE_VEC(const char *) names = {0};
+    for (size_t i = 0; i < graph->nodes.len; i++) {
+        const pare_node *n = pare_model_node(b->m, graph->nodes.data[i]);
+        for (uint32_t k = 0; k < n->n_out; k++)
+            if (n->out[k]) pare_vec_push(&names, pare_model_value(b->m, n->out[k])->name);
+    }
+    const char *near = names.len ? pare_nearest(name, names.data, names.len) : NULL;
+    pare_vec_free(&names);
+    return near;
+}
+
 static pare_status find_logits(pare_train_builder *b) {
     pare_train_graph *g = b->g;
     uint32_t v = b->o->logits ? pare_train_find(b, b->o->logits) : pare_train_logits(b->m);
     const pare_value *value = pare_model_value(b->m, v);
-    if (b->o->logits && !value)
-        return pare_fail(b->d, PARE_EINVAL, "train.logits", NULL, "the model has no value \"%s\" for `logits`",
-                         b->o->logits);
-    if (!value || value->ndim != 2 || value->dims[1].value <= 0)
+    if (b->o->logits && !value) {
+        const char *near = nearest_output(b, b->o->logits);
+        return pare_fail(b->d, PARE_EINVAL, "train.logits",
+                         near ? pare_arena_printf(&g->arena, "did you mean \"%s\"?", near)
+                              : "it names what a node gives, of the form (N, classes)",
+                         "the model has no value \"%s\" for `logits`", b->o->logits);
+    }
+    if (!value || value->tensor || value->ndim != 2 || value->dims[1].value <= 0)
         return pare_fail(b->d, PARE_EUNSUPPORTED, "train.logits", "`logits: TENSOR` names another value of the graph",
                          "a loss takes logits of the form (N, classes), and \"%s\" is not of it",
                          value ? value->name : "the model's output");

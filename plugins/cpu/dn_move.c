@@ -1,5 +1,6 @@
 /* cpu/dn_move.c - bytes that change their order: ai.pare's Reorder between layouts, Transpose, Concat. */
 #include "prim.h"
+#include "q_spec.h"
 
 #include <string.h>
 
@@ -34,7 +35,8 @@ pare_status cpu_make_reorder(cpu_device *dev, const pare_kernel_spec *s, uint32_
 
 /* A plain tensor seen with its dims in another order is a strided one: a reorder to plain transposes it. */
 pare_status cpu_make_transpose(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
-    if (!fast_is(s, "Transpose") || !fast_in(s, 0) || !fast_f32(s->in[0]) || !s->in[0]->ndim) return PARE_EUNSUPPORTED;
+    if (!fast_is(s, "Transpose") || !fast_in(s, 0) || !s->in[0]->ndim) return PARE_EUNSUPPORTED;
+    if (!fast_f32(s->in[0]) && !q_eight(s->in[0])) return PARE_EUNSUPPORTED;
     if (candidate) return PARE_ENOTFOUND;
     const pare_operand *x = s->in[0];
     uint64_t n;
@@ -46,7 +48,7 @@ pare_status cpu_make_transpose(cpu_device *dev, const pare_kernel_spec *s, uint3
         if (p < 0 || p >= x->ndim || x->dims[p] != s->out[0]->dims[i]) return PARE_EUNSUPPORTED;
         strides[i] = fast_product(x->dims, (uint32_t)p + 1, x->ndim);
     }
-    dn_desc *from = dn_desc_strided(x->ndim, s->out[0]->dims, strides, dnnl_f32), *to = prim_plain(s->out[0]);
+    dn_desc *from = dn_desc_strided(x->ndim, s->out[0]->dims, strides, dn_dtype(x->dtype)), *to = prim_plain(s->out[0]);
     pare_status st = reorder(dev, s, from, to, from, out);
     dn_desc_free(from);
     dn_desc_free(to);

@@ -8,6 +8,7 @@
 #include "team.h"
 
 #include <math.h>
+#include <pare/grad_ops.h>
 #include <pare/random.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +34,8 @@ struct row_job {
     const int64_t *labels; /* checked; -1: ignored */
     float *dx, *dscale, *dbias;
     double *room;
-    int64_t before, behind; /* SumTo: what is summed before and behind the n that are kept */
-    uint64_t seed, stream;
+    int64_t before, behind;       /* SumTo: what is summed before and behind the n that are kept */
+    uint64_t seed, stream, first; /* first: the first element's number in the batch */
     double ratio;
 };
 
@@ -287,11 +288,12 @@ static pare_status make_sum(cpu_device *dev, const pare_kernel_spec *s, row_job 
 static void drop_part(void *ctx, uint64_t begin, uint64_t end) { /* in fours */
     const row_job *j = ctx;
     const float by = (float)(1 / (1 - j->ratio));
-    for (uint64_t q = begin; q < end; q++) {
+    const uint64_t first = j->first, last = first + (uint64_t)j->n;
+    for (uint64_t q = first / 4 + begin; q < first / 4 + end; q++) {
         uint32_t w[4];
         pare_philox(j->seed, j->stream, q, w);
-        for (uint64_t i = 4 * q; i < 4 * q + 4 && i < (uint64_t)j->n; i++)
-            j->dx[i] = (double)w[i - 4 * q] * 0x1p-32 < j->ratio ? 0.0f : j->x[i] * by;
+        for (uint64_t i = 4 * q < first ? first : 4 * q; i < 4 * q + 4 && i < last; i++)
+            j->dx[i - first] = (double)w[i - 4 * q] * 0x1p-32 < j->ratio ? 0.0f : j->x[i - first] * by;
     }
 }
 
@@ -300,10 +302,11 @@ static pare_status drop_run(cpu_kernel *k, const void *const *in, void *const *o
     row_job j = *(const row_job *)k->impl;
     int64_t step;
     memcpy(&step, in[1], sizeof step);
-    j.stream = j.stream << 40 ^ (uint64_t)step;
+    j.stream = j.stream << 40 ^ pare_dropout_stream(step);
+    j.first = pare_dropout_first(step, (uint64_t)j.n);
     j.x = in[0];
     j.dx = out[0];
-    cpu_team_run(k->dev->threads, (uint64_t)(j.n + 3) / 4, 1024, drop_part, &j);
+    cpu_team_run(k->dev->threads, (j.first % 4 + (uint64_t)j.n + 3) / 4, 1024, drop_part, &j);
     return PARE_OK;
 }
 

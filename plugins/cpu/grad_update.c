@@ -19,6 +19,7 @@ typedef struct update_loops {
     void (*adam)(const update_job *j, uint64_t first, uint64_t n);
     void (*mix)(const float *a, float of_a, const float *b, float of_b, float *to, uint64_t n);
     double (*squares)(const float *g, uint64_t n);
+    double (*squares_of)(const float *g, const uint8_t *mask, uint64_t n); /* where its bits are */
 } update_loops;
 
 struct update_job {
@@ -189,7 +190,7 @@ static pare_status make_mix(cpu_device *dev, const pare_kernel_spec *s, bool ema
 /* ---- the norm of all gradients: pieces of a fixed size, their sums joined in order ---- */
 
 typedef struct norm_piece {
-    uint32_t in;
+    uint32_t in, mask; /* inputs; mask 0: there is none */
     uint64_t first, n;
 } norm_piece;
 
@@ -209,7 +210,9 @@ static void some_pieces(void *ctx, uint64_t begin, uint64_t end) {
     const norm_run_job *j = ctx;
     for (uint64_t i = begin; i < end; i++) {
         const norm_piece *p = &j->all->pieces[i];
-        j->sums[i] = j->all->loops->squares((const float *)j->in[p->in] + p->first, p->n);
+        const float *g = (const float *)j->in[p->in] + p->first;
+        j->sums[i] = p->mask ? j->all->loops->squares_of(g, (const uint8_t *)j->in[p->mask] + p->first / 8, p->n)
+                             : j->all->loops->squares(g, p->n);
     }
 }
 
@@ -231,10 +234,15 @@ static void norm_destroy(cpu_kernel *k) {
 
 static pare_status make_norm(cpu_device *dev, const pare_kernel_spec *s, uint32_t candidate, cpu_kernel **out) {
     uint64_t pieces = 0;
-    if (!s->n_out || s->out[0]->dtype != PARE_FLOAT) return PARE_EUNSUPPORTED;
-    for (uint32_t i = 0; i < s->n_in; i++) {
+    const int64_t told = ref_attr_int(s, "gradients", s->n_in);
+    if (!s->n_out || s->out[0]->dtype != PARE_FLOAT || told < 0 || told > s->n_in) return PARE_EUNSUPPORTED;
+    const uint32_t n = (uint32_t)told;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t mask = n + i < s->n_in && fast_in(s, n + i) ? n + i : 0;
         if (!fast_in(s, i)) continue;
         if (!fast_f32(s->in[i])) return PARE_EUNSUPPORTED;
+        if (mask && (s->in[mask]->dtype != PARE_UINT8 || ref_count(s->in[mask]) < (ref_count(s->in[i]) + 7) / 8))
+            return PARE_EUNSUPPORTED;
         pieces += (ref_count(s->in[i]) + PIECE - 1) / PIECE;
     }
     if (candidate) return PARE_ENOTFOUND;
@@ -249,10 +257,11 @@ static pare_status make_norm(cpu_device *dev, const pare_kernel_spec *s, uint32_
         return PARE_ENOMEM;
     }
     uint64_t at = 0;
-    for (uint32_t i = 0; i < s->n_in; i++) {
-        uint64_t n = fast_in(s, i) ? ref_count(s->in[i]) : 0;
-        for (uint64_t first = 0; first < n; first += PIECE)
-            list[at++] = (norm_piece){i, first, n - first < PIECE ? n - first : PIECE};
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t count = fast_in(s, i) ? ref_count(s->in[i]) : 0;
+        const uint32_t mask = n + i < s->n_in && fast_in(s, n + i) ? n + i : 0;
+        for (uint64_t first = 0; first < count; first += PIECE)
+            list[at++] = (norm_piece){i, mask, first, count - first < PIECE ? count - first : PIECE};
     }
     ((norm_all *)k->impl)->pieces = list;
     k->destroy = norm_destroy;

@@ -100,4 +100,16 @@ SIMD_FN static double SIMD(squares)(const float *g, uint64_t n) {
     return sum;
 }
 
-static const update_loops SIMD(update_loops) = {SIMD(sgd), SIMD(adam), SIMD(mix), SIMD(squares)};
+SIMD_FN static double SIMD(squares_of)(const float *g, const uint8_t *mask, uint64_t n) {
+    float living[BLOCK];
+    double sum = 0;
+    for (uint64_t b = 0, m; b < n; b += m) {
+        m = n - b < BLOCK ? n - b : BLOCK;
+        memcpy(living, g + b, m * sizeof *g);
+        SIMD(clear)(living, mask, b, m);
+        sum += SIMD(squares)(living, m);
+    }
+    return sum;
+}
+
+static const update_loops SIMD(update_loops) = {SIMD(sgd), SIMD(adam), SIMD(mix), SIMD(squares), SIMD(squares_of)};

@@ -163,17 +163,20 @@ static void block(const q_job *j, const uint8_t *const *rows, int64_t row, uint3
         j->set->finish(e, sums, row, n, column, columns);
         return;
     }
-    const q_stage *s = e->post->stage, *last = s + e->post->n - 1;
     int64_t first = row * e->ld + e->first + column;
-    q_narrow narrow = {.mode = e->post->mode,
-                       .scale = e->scale + column,
-                       .low = last->low,
-                       .high = last->high,
-                       .zero = e->post->zero,
-                       .columns = columns,
-                       .is_signed = e->post->dtype == PARE_INT8,
-                       .out = (uint8_t *)e->out + first,
-                       .ld = e->ld};
+    q_narrow narrow = {.mode = e->post->mode, .scale = e->scale + column, .columns = columns, .ld = e->ld};
+    if (narrow.mode == Q_NARROW_FLOAT) {
+        narrow.shift = e->shift ? e->shift + column : NULL;
+        narrow.floats = (float *)e->out + first;
+        j->set->bytes(&narrow, sums, n);
+        return;
+    }
+    const q_stage *s = e->post->stage, *last = s + e->post->n - 1;
+    narrow.low = last->low;
+    narrow.high = last->high;
+    narrow.zero = e->post->zero;
+    narrow.is_signed = e->post->dtype == PARE_INT8;
+    narrow.out = (uint8_t *)e->out + first;
     if (narrow.mode == Q_NARROW_ROUND_ADD) {
         narrow.low1 = s->low;
         narrow.high1 = s->high;
@@ -250,7 +253,8 @@ static float bound(float x, float unit, float most) {
 /* Codes and their scales that stay far below 2^31. */
 static q_narrow_mode mode_of(const q_post *p) {
     const q_stage *s = p->stage, *last = s + p->n - 1;
-    if (!p->n || last->kind != Q_QUANTIZE || last->a != 1 || p->dtype == PARE_FLOAT) return Q_NARROW_NONE;
+    if (!p->n) return Q_NARROW_FLOAT;
+    if (last->kind != Q_QUANTIZE || last->a != 1 || p->dtype == PARE_FLOAT) return Q_NARROW_NONE;
     if (p->n == 1) return Q_NARROW;
     const q_stage *add = last - 1;
     if (add->kind != Q_ADD || add->dtype == PARE_FLOAT || !(add->a < 1e6f)) return Q_NARROW_NONE;

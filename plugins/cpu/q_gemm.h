@@ -33,7 +33,8 @@ typedef struct q_stage {
 
 /* What bytes of q_set can do. */
 typedef enum q_narrow_mode {
-    Q_NARROW_NONE, /* by other means */
+    Q_NARROW_NONE,  /* by other means */
+    Q_NARROW_FLOAT, /* sum * scale + shift as float32 */
     Q_NARROW,
     Q_NARROW_ADD,      /* + (other - other_zero) * other_scale */
     Q_NARROW_ROUND_ADD /* the sum is rounded, clamped to low1..high1 and scaled by scale1 before */
@@ -89,7 +90,8 @@ typedef void q_tile_fn(const q_tile *t);
 /* round(sum * scale [+ residual]), clamped to low..high, + zero, as 8 bits: rows of ld bytes, `columns` of them. */
 typedef struct q_narrow {
     q_narrow_mode mode;
-    const float *scale; /* Q_NR */
+    const float *scale, *shift; /* Q_NR; shift may be NULL, and is of floats alone */
+    float *floats;              /* where they go */
     float low, high, low1, high1, scale1, other_scale, other_zero;
     int32_t zero;
     uint32_t columns;

@@ -152,8 +152,37 @@ Q_INLINE void QS(narrow)(const q_narrow *from, const int32_t *sums, uint32_t row
     }
 }
 
+Q_FN static void QS(floats)(const q_narrow *n, const int32_t *sums, uint32_t rows) {
+    const uint32_t columns = n->columns;
+    const __mmask16 m0 = (__mmask16)(columns >= 16 ? 0xffff : (1u << columns) - 1),
+                    m1 = (__mmask16)(columns >= 32   ? 0xffff
+                                     : columns <= 16 ? 0
+                                                     : (1u << (columns - 16)) - 1);
+    const __m512 k0 = _mm512_loadu_ps(n->scale), k1 = _mm512_loadu_ps(n->scale + 16);
+    const bool shifts = n->shift != NULL;
+    const __m512 s0 = shifts ? _mm512_loadu_ps(n->shift) : k0, s1 = shifts ? _mm512_loadu_ps(n->shift + 16) : k1;
+    float *out = n->floats;
+    for (uint32_t r = 0; r < rows; r++, sums += Q_NR, out += n->ld) {
+        __m512 a = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sums)), k0);
+        __m512 b = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sums + 16)), k1);
+        if (shifts) {
+            a = _mm512_add_ps(a, s0);
+            b = _mm512_add_ps(b, s1);
+        }
+        if (columns >= 32) {
+            _mm512_storeu_ps(out, a);
+            _mm512_storeu_ps(out + 16, b);
+        } else {
+            _mm512_mask_storeu_ps(out, m0, a);
+            if (m1) _mm512_mask_storeu_ps(out + 16, m1, b);
+        }
+    }
+}
+
 Q_FN static void QS(bytes)(const q_narrow *n, const int32_t *sums, uint32_t rows) {
-    if (n->mode == Q_NARROW)
+    if (n->mode == Q_NARROW_FLOAT)
+        QS(floats)(n, sums, rows);
+    else if (n->mode == Q_NARROW)
         QS(narrow)(n, sums, rows, Q_NARROW);
     else if (n->mode == Q_NARROW_ADD)
         QS(narrow)(n, sums, rows, Q_NARROW_ADD);
@@ -242,8 +271,9 @@ Q_INLINE void QS(tile)(const q_tile *t, const int mr, const bool exact, const bo
 #define Q_TILES_12(name, e, w, d)                                                                                      \
     Q_TILES_4(name, e, w, d)                                                                                           \
     Q_TILE(name, e, w, d, 5)                                                                                           \
-    Q_TILE(name, e, w, d, 6) Q_TILE(name, e, w, d, 7) Q_TILE(name, e, w, d, 8) Q_TILE(name, e, w, d, 9)                \
-        Q_TILE(name, e, w, d, 10) Q_TILE(name, e, w, d, 11) Q_TILE(name, e, w, d, 12)
+    Q_TILE(name, e, w, d, 6)                                                                                           \
+    Q_TILE(name, e, w, d, 7) Q_TILE(name, e, w, d, 8) Q_TILE(name, e, w, d, 9) Q_TILE(name, e, w, d, 10)               \
+        Q_TILE(name, e, w, d, 11) Q_TILE(name, e, w, d, 12)
 #define Q_TILES_14(name, e, w, d) Q_TILES_12(name, e, w, d) Q_TILE(name, e, w, d, 13) Q_TILE(name, e, w, d, 14)
 #define Q_LIST_4(name) QS(name##1), QS(name##2), QS(name##3), QS(name##4)
 #define Q_LIST_12(name)                                                                                                \

@@ -6,11 +6,26 @@
 #include <math.h>
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+#define QL_LANES 16
+#define QL_VECTOR __m512
+#define QL_ZERO _mm512_setzero_ps()
+#define QL_LOAD(p) _mm512_loadu_ps(p)
+#define QL_STORE(p, x) _mm512_storeu_ps(p, x)
+#define QL_MIN(a, b) _mm512_min_ps(a, b)
+#define QL_MAX(a, b) _mm512_max_ps(a, b)
 #define QS(name) name##_avx512
 #define Q_FN __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
 #include "q_loops_body.h"
 #undef QS
 #undef Q_FN
+#define QL_LANES 8
+#define QL_VECTOR __m256
+#define QL_ZERO _mm256_setzero_ps()
+#define QL_LOAD(p) _mm256_loadu_ps(p)
+#define QL_STORE(p, x) _mm256_storeu_ps(p, x)
+#define QL_MIN(a, b) _mm256_min_ps(a, b)
+#define QL_MAX(a, b) _mm256_max_ps(a, b)
 #define QS(name) name##_avx2
 #define Q_FN __attribute__((target("avx2,fma")))
 #include "q_loops_body.h"

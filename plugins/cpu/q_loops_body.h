@@ -1,5 +1,6 @@
 /* cpu/q_loops_body.h - loops over rows of 8-bit numbers in plain C that the compiler makes vectors of, once for each
- * instruction set: Q_FN and QS(name). The same bytes from each of them. No include guard.
+ * instruction set: Q_FN and QS(name), and QL_* for what it makes none of. The same bytes from each of them. No include
+ * guard.
  */
 
 /* round half to even of x / scale, + zero, within 8 bits; what is no number becomes the lowest. */
@@ -23,21 +24,30 @@ Q_FN static void QS(dequantize)(const uint8_t *x, float *y, int64_t n, const q_s
         for (int64_t i = 0; i < n; i++) y[i] = (float)((int32_t)x[i] - zero) * scale;
 }
 
+/* Of two numbers, the second where one is none: a NaN counts nowhere. */
 Q_FN static void QS(range)(const float *x, int64_t n, float *low, float *high) {
-    float a[16] = {0}, b[16] = {0}, lo = 0, hi = 0;
-    int64_t whole = n / 16 * 16;
-    for (int64_t i = 0; i < whole; i += 16)
-        for (int c = 0; c < 16; c++) {
-            a[c] = x[i + c] < a[c] ? x[i + c] : a[c];
-            b[c] = x[i + c] > b[c] ? x[i + c] : b[c];
-        }
-    for (int64_t i = whole; i < n; i++) {
+    float lo = 0, hi = 0;
+    int64_t i = 0;
+#ifdef QL_LANES
+    QL_VECTOR a = QL_ZERO, b = QL_ZERO, c = QL_ZERO, d = QL_ZERO;
+    for (; i + 2 * QL_LANES <= n; i += 2 * QL_LANES) {
+        QL_VECTOR p = QL_LOAD(x + i), q = QL_LOAD(x + i + QL_LANES);
+        a = QL_MIN(p, a);
+        b = QL_MAX(p, b);
+        c = QL_MIN(q, c);
+        d = QL_MAX(q, d);
+    }
+    float ends[2][QL_LANES];
+    QL_STORE(ends[0], QL_MIN(a, c));
+    QL_STORE(ends[1], QL_MAX(b, d));
+    for (int k = 0; k < QL_LANES; k++) {
+        lo = ends[0][k] < lo ? ends[0][k] : lo;
+        hi = ends[1][k] > hi ? ends[1][k] : hi;
+    }
+#endif
+    for (; i < n; i++) {
         lo = x[i] < lo ? x[i] : lo;
         hi = x[i] > hi ? x[i] : hi;
-    }
-    for (int c = 0; c < 16; c++) {
-        lo = a[c] < lo ? a[c] : lo;
-        hi = b[c] > hi ? b[c] : hi;
     }
     *low = lo;
     *high = hi;
@@ -102,3 +112,10 @@ Q_FN static void QS(mean)(const int32_t *sum, uint8_t *y, int64_t n, float scale
 }
 
 static const q_loops QS(loops) = {QS(quantize), QS(dequantize), QS(range), QS(pair), QS(largest), QS(sum), QS(mean)};
+#undef QL_LANES
+#undef QL_VECTOR
+#undef QL_ZERO
+#undef QL_LOAD
+#undef QL_STORE
+#undef QL_MIN
+#undef QL_MAX

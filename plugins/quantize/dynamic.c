@@ -249,7 +249,7 @@ static pare_status replace(writer *x, plain_node *p) {
     char base[PLAIN_NAME], name[PLAIN_NAME + 40];
     const quantize_choice *choice = &x->w->choices.at[p->choice];
     p->bits = choice->bits ? choice->bits : conv ? 8 : x->w->default_bits;
-    text(base, sizeof base, n.name[0] ? n.name : n.label, "");
+    text(base, sizeof base, n.name[0] ? n.name : quantize_value(q, old).name, ""); /* labels change on the way */
     pare_status st = add_quantizer(x, n.in[0], &in);
     if (!st) st = weight_of(x, p, &n, &w);
     if (st) return st;

@@ -6,6 +6,7 @@
  */
 #include "float16.h"
 
+#include "plain.h"
 #include "prepare.h"
 #include "verify.h"
 
@@ -148,6 +149,8 @@ static pare_status find_wide(work *w) {
     uint32_t *values = quantize_scratch(q, w->plan.n, sizeof *values);
     float *most = quantize_scratch(q, w->plan.n, sizeof *most);
     verify_side side = {0};
+    uint64_t samples = w->o->samples;
+    const uint32_t batch = plain_batch(q, &samples);
     if (!values || !most) return PARE_ENOMEM;
     for (uint64_t i = 0; i < w->plan.n; i++) {
         const pare_node_info info = quantize_node(q, w->plan.nodes[i].id);
@@ -155,7 +158,7 @@ static pare_status find_wide(work *w) {
         if (quantize_value(q, info.out[0]).dtype == PARE_FLOAT && !info.n_subgraphs) values[n++] = info.out[0];
     }
     if (!n) return PARE_OK;
-    pare_status st = verify_open(q, values, n, w->o->data, w->o->samples, 1, &side);
+    pare_status st = verify_open(q, values, n, w->o->data, samples, batch, &side);
     while (!st) {
         pare_runner_batch b = {.size = sizeof b};
         if ((st = q->run->next(q->host, side.runner, &b))) break;
@@ -186,17 +189,19 @@ static pare_status find_wide(work *w) {
 static pare_status edit_and_compare(work *w) {
     const quantize_apis *q = &w->q;
     verify_side before = {0}, after = {0};
+    uint64_t samples = w->o->samples;
+    const uint32_t batch = plain_batch(q, &samples);
     if (w->loose) return float16_edit(q, &w->plan, w->o->keep_io, &w->result);
     pare_status st = find_wide(w);
     if (!st && !halves(w)) st = nothing(w);
     if (st) return st;
-    st = verify_open(q, NULL, 0, w->o->data, w->o->samples, 1, &before);
+    st = verify_open(q, NULL, 0, w->o->data, samples, batch, &before);
     calibrate_compare *c = quantize_scratch(q, before.n, sizeof *c);
     if (!st && !c) st = PARE_ENOMEM;
     if (!st) st = float16_edit(q, &w->plan, w->o->keep_io, &w->result);
     const bool same = w->o->keep_io; /* else samples would have to be float16 */
     if (!st && !same) w->loose = "keep_io is off, and samples are float32";
-    if (!st && same) st = verify_open(q, NULL, 0, w->o->data, w->o->samples, 1, &after);
+    if (!st && same) st = verify_open(q, NULL, 0, w->o->data, samples, batch, &after);
     if (!st && same) st = verify_compare(q, &before, &after, c, &w->agreement);
     if (!st && same && before.n) w->last = c[before.n - 1];
     verify_close(q, &before);

@@ -10,6 +10,16 @@
 
 /* ---- what is there ---- */
 
+uint32_t plain_batch(const quantize_apis *q, uint64_t *samples) {
+    uint32_t value, batch = 1;
+    for (uint32_t i = 0; (value = q->graph->input(q->host, q->model, PARE_GRAPH_MAIN, i)); i++) {
+        const pare_value_info v = quantize_value(q, value);
+        if (!v.tensor && v.ndim > 0 && v.dims[0] > 1 && v.dims[0] <= 4096) batch = (uint32_t)v.dims[0];
+    }
+    if (*samples < UINT64_MAX / 2) *samples = (*samples + batch - 1) / batch * batch;
+    return batch;
+}
+
 /* Sets of samples have one input; noise is float32. NULL: the model can be run. */
 static const char *loose(const quantize_apis *q, const quantize_options *o) {
     uint32_t n = 0, dtype = 0, value;
@@ -216,12 +226,14 @@ pare_status plain_try(plain_work *w, pare_status (*edit)(plain_work *w, void *ct
     w->compare = NULL;
     if (!w->q.run) return edit(w, ctx);
     uint32_t *values = values_of(w, false);
+    uint64_t samples = w->o->check_samples;
+    const uint32_t batch = plain_batch(&w->q, &samples);
     calibrate_compare *c = quantize_scratch(&w->q, w->n_compared, sizeof *c);
     if (!values || !c) return PARE_ENOMEM;
-    pare_status st = verify_open(&w->q, values, w->n_compared, w->o->data, w->o->check_samples, 1, &before);
+    pare_status st = verify_open(&w->q, values, w->n_compared, w->o->data, samples, batch, &before);
     if (!st) st = edit(w, ctx);
     if (!st && !(values = values_of(w, true))) st = PARE_ENOMEM;
-    if (!st) st = verify_open(&w->q, values, w->n_compared, w->o->data, w->o->check_samples, 1, &after);
+    if (!st) st = verify_open(&w->q, values, w->n_compared, w->o->data, samples, batch, &after);
     if (!st) st = verify_compare(&w->q, &before, &after, c, &w->agreement);
     verify_close(&w->q, &before);
     verify_close(&w->q, &after);

@@ -101,6 +101,10 @@ void plain_weight_free(plain_weight *w);
 
 /* ---- the end ---- */
 
+/* So many samples at once as the graph is made for, else one: a range of the moment is that of a whole batch. Rounds
+ * the number of samples up to whole ones. */
+uint32_t plain_batch(const quantize_apis *q, uint64_t *samples);
+
 /* Runs the model, edits it with `edit`, and compares: layers, outputs, sanity's numbers. */
 pare_status plain_try(plain_work *w, pare_status (*edit)(plain_work *w, void *ctx), void *ctx);
 pare_status plain_sane(const plain_work *w);

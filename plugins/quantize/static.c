@@ -6,7 +6,6 @@
 #include "static.h"
 
 #include "prepare.h"
-#include "ranges.h"
 #include "report.h"
 #include "work.h"
 
@@ -142,7 +141,7 @@ static pare_status work(quantize_work *w) {
     if (!st && w->o->tune) st = quantize_tune(w, &mark, before);
     if (!st) st = sane(w);
     if (!st) st = w->q.graph->keep(host, w->q.model, mark);
-    if (!st && w->first.n) st = ranges_save(host, &w->first);
+    if (!st && w->n_known) st = work_save(w);
     if (!st) report_all(w);
     return st;
 }

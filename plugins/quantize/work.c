@@ -143,6 +143,21 @@ pare_status work_ranges(quantize_work *w) {
     return st;
 }
 
+pare_status work_save(quantize_work *w) {
+    calibrate_tensor *tensors = quantize_scratch(&w->q, w->n_known, sizeof *tensors);
+    calibrate_range *ranges = quantize_scratch(&w->q, w->n_known, sizeof *ranges);
+    if (!tensors || !ranges) return PARE_ENOMEM;
+    for (uint64_t i = 0; i < w->n_known; i++) {
+        tensors[i] = w->known[i].tensor;
+        ranges[i] = w->known[i].range;
+    }
+    calibration all = w->first; /* where it comes from */
+    all.n = w->n_known;
+    all.tensors = tensors;
+    all.ranges = ranges;
+    return ranges_save(w->q.host, &all);
+}
+
 /* ---- the edit ---- */
 
 pare_status work_emit(quantize_work *w) {

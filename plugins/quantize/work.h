@@ -70,6 +70,8 @@ uint64_t work_layers(const quantize_work *w); /* in int8, by the plan */
 const work_range *work_known(const quantize_work *w, uint32_t value);
 /* Ranges of all points: those not known yet are measured on the model as it is, or read. */
 pare_status work_ranges(quantize_work *w);
+/* All ranges that were measured or read, as the step's artefact. */
+pare_status work_save(quantize_work *w);
 /* Writes the plan into the graph. */
 pare_status work_emit(quantize_work *w);
 /* The values that tell how good each layer is: at the end of what is fused to it, then the graph's outputs;

@@ -14,6 +14,8 @@
 #ifndef PARE_GRAD_OPS_H
 #define PARE_GRAD_OPS_H
 
+#include <stdint.h>
+
 #define PARE_GRAD_DOMAIN "ai.pare.grad"
 
 /* X(op_type, inputs, outputs) */
@@ -25,8 +27,9 @@
      * BatchNormalization's. relu (int, 0): y = max(y, 0) on top; high (float): then min(y, high), with relu alone.    \
      * mean and var may be absent where mean' and var' are: y alone is computed again, bit for bit. */                 \
     X(BatchNormTrain, "x scale bias mean var", "y mean'=mean var'=var saved_mean saved_inv_std")                       \
-    /* y = x * keep / (1 - ratio); keep is drawn by Philox from (seed, stream, step, element's number in plain order). \
-     * step: int64 scalar, the same in forward and backward, where dx is this op applied to dy. ratio, seed, stream. */\
+    /* y = x * keep / (1 - ratio); keep is drawn by Philox from (seed, stream, step, element's number in plain order   \
+     * in the whole batch). step: int64 scalar, as pare_dropout_step packs it, the same in forward and backward, where \
+     * dx is this op applied to dy. ratio, seed, stream. */                                                            \
     X(DropoutTrain, "x step", "y")                                                                                     \
     /* Mean over rows of -sum_k target * log_softmax(logits): logits and target (N, K). One output per row as well. */ \
     X(SoftCrossEntropy, "logits target", "loss")                                                                       \
@@ -72,8 +75,10 @@
     X(ResizeGrad, "dy x? roi scales sizes", "dx")         /* the transpose of Resize, whose attributes it has */       \
     /* ---- what moves weights ---- */                                                                                 \
     X(Accumulate, "sum g", "sum'=sum")                    /* sum + g; first (int, 0): g alone */                       \
-    /* sqrt of the sum over all inputs of squares (NaN and Inf pass through), of their dtype; sums in double. */       \
-    X(GlobalNorm, "g...", "norm")                                                                                      \
+    /* sqrt of the sum over all gradients of squares (NaN and Inf pass through), of their dtype; sums in double. The   \
+     * first `gradients` (int, all) inputs are these, then each one's mask as the updates have it, absent where there  \
+     * is none: what stays 0 does not count. */                                                                        \
+    X(GlobalNorm, "g... mask...", "norm")                                                                              \
     /* One tensor's step. hyper: float64 (8) = lr, momentum or beta1, beta2, epsilon, weight_decay, clip_norm (0: off),\
      * step number from 1, scale of g (1 / micro-batches). norm: of all gradients as they come (before the scale), may \
      * be absent without clipping. Clipping as torch's clip_grad_norm_: g *= min(1, clip_norm / (scale * norm + 1e-6)).\
@@ -87,5 +92,20 @@
 
 #define PARE_GRAD_NAME_(op, in, out) #op,
 /* clang-format on */
+
+/* DropoutTrain's input `step`: the step's number (24 bits are taken), and that the batch's rows first, first + 1, ...
+ * are at hand, `rows` of them; both below 2^17, rows 0: the batch is whole. */
+static inline int64_t pare_dropout_step(uint64_t step, uint64_t first, uint64_t rows) {
+    return (int64_t)((step & 0xffffff) | (first & 0x1ffff) << 24 | (rows & 0x1ffff) << 41);
+}
+
+/* What Philox's stream has of it. */
+static inline uint64_t pare_dropout_stream(int64_t step) { return (uint64_t)step & 0xffffff; }
+
+/* The number in the batch of the first of the n elements at hand. */
+static inline uint64_t pare_dropout_first(int64_t step, uint64_t n) {
+    uint64_t first = (uint64_t)step >> 24 & 0x1ffff, rows = (uint64_t)step >> 41 & 0x1ffff;
+    return rows ? first * ((n + rows - 1) / rows) : 0;
+}
 
 #endif

@@ -502,6 +502,32 @@ static void updates(void **state) {
     run_lane(&l, l.out);
     assert_true(isinf(*(float *)l.out[0]));
     close_lane(&l);
+    /* what masks keep at 0 does not count, whatever it is */
+    static uint8_t bits[70003 / 8 + 1];
+    for (size_t i = 0; i < sizeof bits; i++) bits[i] = (uint8_t)(i * 37 + 10);
+    begin("GlobalNorm", GRAD, false);
+    attr_int("gradients", 4);
+    in(DIMS(70003))[0] = NAN;
+    in(DIMS(3));
+    in_none();
+    in(DIMS(5, 7, 3))[8] = INFINITY;
+    in_bytes(PARE_UINT8, DIMS((int64_t)sizeof bits), bits);
+    in_none();
+    in_none();
+    in_bytes(PARE_UINT8, DIMS(14), bits + 1);
+    out(NULL, 0, -1);
+    check(1e-6);
+    double sum = 0;
+    for (uint32_t i = 0; i < 4; i += i + 1) /* 0, 1, 3 */
+        for (uint64_t k = 0; k < ref_count(&the.in[i].o); k++) {
+            const uint8_t *mask = i == 0 ? bits : i == 3 ? bits + 1 : NULL;
+            double g = (double)the.in[i].data[k];
+            if (!mask || mask[k / 8] >> k % 8 & 1) sum += g * g;
+        }
+    open_lane(&l);
+    run_lane(&l, l.out);
+    assert_true(fabs((double)*(float *)l.out[0] - sqrt(sum)) < 1e-5 * sqrt(sum));
+    close_lane(&l);
 }
 
 /* ---- rows ---- */

@@ -339,6 +339,19 @@ static void moves(void **state) {
     }
 }
 
+static void transpose(void **state) {
+    (void)state;
+    static const int64_t dims[4] = {2, 5, 7, 6}, turned[4] = {2, 7, 6, 5}, perm[4] = {0, 2, 3, 1};
+    case_begin("Transpose", "");
+    case_ints("perm", perm, 4);
+    q_operand *x = case_in(PARE_INT8, dims, 4, 0), *y = case_out(PARE_INT8, turned, 4);
+    case_run("dnnl:");
+    for (uint64_t i = 0; i < ref_count(&y->o); i++) {
+        uint64_t c = i % 5, p = i / 5 % 42, n = i / 210;
+        assert_int_equal(code(y, i), code(x, (n * 5 + c) * 42 + p));
+    }
+}
+
 static void concat(void **state) {
     (void)state;
     for (int kind = 0; kind < 8; kind++) {
@@ -380,7 +393,8 @@ int main(void) {
         cmocka_unit_test(quantize), cmocka_unit_test(quantize_blocks),
         cmocka_unit_test(dynamic),  cmocka_unit_test(pairs),
         cmocka_unit_test(pools),    cmocka_unit_test(tables),
-        cmocka_unit_test(moves),    cmocka_unit_test(concat),
+        cmocka_unit_test(moves),    cmocka_unit_test(transpose),
+        cmocka_unit_test(concat),
     };
     return cmocka_run_group_tests(tests, open_backend, close_backend);
 }

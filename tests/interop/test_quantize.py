@@ -381,6 +381,10 @@ def tuned(folder):
     rows = {r["name"]: r for r in report["steps"][0]["layers"]}
     expect(rows["w1"]["achieved"] == 32 and rows["w0"]["achieved"] == 8, f"{rows}")
     expect(rows["w1"]["alone_db"] < rows["w0"]["alone_db"], "what each costs is told")
+    ranges = out / "steps/01-int8/calibration.yaml"
+    again, _ = run(folder, path, step(f"{options}, ranges: \"{ranges}\", tune: {{max_drop: 0.01, samples: 200}}"), block,
+                   name="tuned-again")
+    expect(again and (again / "model.onnx").read_bytes() == (out / "model.onnx").read_bytes(), "tuned from ranges")
     curve = dict(map(tuple, report["steps"][0]["curves"]["tune"]))
     expect(curve[1] > curve[0] + 0.05, f"accuracy {curve}")
 

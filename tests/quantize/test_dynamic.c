@@ -44,7 +44,7 @@ static bench begin(pare_model *m) {
 
 /* The args follow the bench about: they are pointed into it here. */
 static void run(bench *b, const pare_technique *t) {
-    b->args[PLAIN_OPS].u.list = b->ops;
+    if (t != &quantize_float16) b->args[PLAIN_OPS].u.list = b->ops;
     if (b->args[PLAIN_EXCLUDE].n) b->args[PLAIN_EXCLUDE].u.list = &b->pattern;
     pare_host_begin(b->host, PARE_PHASE_CREATE, NULL);
     b->status = t->create(b->host, b->args, &b->self);

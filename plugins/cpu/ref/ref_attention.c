@@ -18,7 +18,7 @@ static bool inside(const int64_t *view, const int64_t *outer, int64_t rows, int6
     const int64_t steps[] = {view[1], view[2], view[3], view[4], view[5], step};
     if (view[0] < 0) return false;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        if (steps[i] < 0 || steps[i] > count || sizes[i] > count + 1) return false;
+        if (steps[i] < 0 || steps[i] > count || (steps[i] && sizes[i] > count + 1)) return false; /* step 0: it repeats */
         if (steps[i] && sizes[i] - 1 > (count - last) / steps[i]) return false;
         last += (sizes[i] - 1) * steps[i];
     }

@@ -2,6 +2,7 @@
 #include "ref_grad.h"
 
 #include <math.h>
+#include <pare/grad_ops.h>
 #include <pare/random.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +85,8 @@ pare_status refg_clip(const ref_call *c) {
     return refg_end(&g, PARE_OK);
 }
 
-/* x step -> y. An element's own number in the stream of (seed, stream, step): the same draw forward and back. */
+/* x step -> y. An element's own number in the stream of (seed, stream, step): the same draw forward and back, and in
+ * whatever parts a batch comes. */
 pare_status refg_dropout(const ref_call *c) {
     refg g;
     const pare_kernel_spec *s = c->spec;
@@ -92,12 +94,12 @@ pare_status refg_dropout(const ref_call *c) {
     if (st) return st;
     double ratio = ref_attr_float(s, "ratio", 0.5);
     uint64_t seed = (uint64_t)ref_attr_int(s, "seed", 0), n = ref_count(s->out[0]);
-    uint64_t stream = (uint64_t)ref_attr_int(s, "stream", 0) << 40 ^ (uint64_t)ref_get_int(c->in[1], PARE_INT64, 0);
-    for (uint64_t k = 0; k < n; k += 4) {
+    int64_t step = ref_get_int(c->in[1], PARE_INT64, 0);
+    uint64_t stream = (uint64_t)ref_attr_int(s, "stream", 0) << 40 ^ pare_dropout_stream(step);
+    for (uint64_t i = 0, first = pare_dropout_first(step, n); i < n; i++) {
         uint32_t w[4];
-        pare_philox(seed, stream, k / 4, w);
-        for (uint64_t i = k; i < n && i < k + 4; i++)
-            g.out[0][i] = (double)w[i - k] * 0x1p-32 < ratio ? 0 : g.in[0][i] / (1 - ratio);
+        pare_philox(seed, stream, (first + i) / 4, w);
+        g.out[0][i] = (double)w[(first + i) % 4] * 0x1p-32 < ratio ? 0 : g.in[0][i] / (1 - ratio);
     }
     return refg_end(&g, PARE_OK);
 }
@@ -108,11 +110,15 @@ pare_status refg_dropout(const ref_call *c) {
 pare_status refg_global_norm(const ref_call *c) {
     const pare_kernel_spec *s = c->spec;
     double sum = 0;
-    for (uint32_t i = 0; i < s->n_in; i++)
+    const int64_t n = ref_attr_int(s, "gradients", s->n_in);
+    for (uint32_t i = 0; i < n && i < s->n_in; i++) {
+        const uint64_t at = (uint64_t)n + i;
+        const uint8_t *mask = at < s->n_in && ref_has(s, (uint32_t)at) ? c->in[at] : NULL;
         for (uint64_t k = 0; ref_has(s, i) && k < ref_count(s->in[i]); k++) {
             double v = ref_get(c->in[i], s->in[i]->dtype, k);
-            sum += v * v;
+            if (!mask || mask[k / 8] >> k % 8 & 1) sum += v * v;
         }
+    }
     ref_set(c->out[0], s->out[0]->dtype, 0, sqrt(sum));
     return PARE_OK;
 }
