@@ -39,7 +39,7 @@ assert (j["batch"], j["threads"], j["runs"], j["device"], j["set"]) == (1, 1, 3,
 assert j["engine"] and j["cpu"] and j["path"].endswith("model.onnx") and j["p50_ms"] > 0
 rows = j["node_rows"]
 assert len(rows) == sum(j["nodes"].values()) and abs(sum(r["share"] for r in rows) - 1) < 1e-6
-assert all(set(r) == {"node", "op", "ms", "share", "gflops", "layout", "kernel"} for r in rows)
+assert all(set(r) == {"node", "op", "ms", "share", "gflops", "dtype", "fell_back", "layout", "kernel"} for r in rows)
 convs = [r for r in rows if r["op"] == "Conv"]
 assert convs and all(r["gflops"] > 0 and r["ms"] > 0 and r["kernel"] for r in convs)
 assert not any(r["layout"].startswith("own:") for r in rows), rows
