@@ -51,6 +51,14 @@ if [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
     check test -s trained/steps/03-recovered/model.onnx
 fi
 
+block int8.yaml > int8.yaml
+check test -s int8.yaml
+if [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
+    ok run int8.yaml --out int8
+    says "SQNR"
+    check grep -q "input" int8/steps/01-int8/calibration.yaml
+fi
+
 block first.yaml > first.yaml
 ok check first.yaml
 finish
