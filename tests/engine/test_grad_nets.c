@@ -224,7 +224,9 @@ static void check_zoo(const char *name, int device, bool in_double) {
     if (in_double) golden_to_double(m);
     const int64_t dims[4] = {16, 1, 28, 28};
     graph g;
-    open_graph(&g, m, device, dims, 3, true);
+    pare_array *seed = golden_read(z, "seed"); /* of a batch that stays clear of where Relu and Clip bend */
+    open_graph(&g, m, device, dims, *(const uint64_t *)pare_array_data(seed), true);
+    pare_array_unref(seed);
     pare_array **out = calloc(g.trained.n_weights + 1, sizeof *out);
     assert_int_equal(pare_session_run_program(g.s, 0, g.in, g.d, out), PARE_OK);
     pare_array *loss = golden_read(z, "loss"), *norms = golden_read(z, "norms"), *picked = golden_read(z, "picked");
