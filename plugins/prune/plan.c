@@ -59,6 +59,24 @@ static pare_status list_layers(finder *f) {
     return st ? st : again == f->n ? PARE_OK : PARE_EINTERNAL;
 }
 
+/* Products of whole numbers are another op, with weights that `ops` does not name unless it is told to. */
+static pare_status warn_of_integers(const finder *f) {
+    static const char *const names[] = {"MatMulInteger", "ConvInteger"};
+    char message[160];
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < f->o->ops->n; i++)
+        for (size_t k = 0; k < 2; k++)
+            if (strcmp(f->o->ops->u.list[i].u.s, names[k]) == 0) return PARE_OK;
+    pare_status st = f->api->layers->list(f->host, f->model, "ops", names, 2, NULL, 0, &n);
+    if (st || !n || !f->loud) return st;
+    (void)snprintf(message, sizeof message,
+                   "%llu layers multiply whole numbers (MatMulInteger, ConvInteger): their weights stay as they are",
+                   (unsigned long long)n);
+    PARE_REPORT(f->host, PARE_WARNING, .code = "prune.integer", .message = message, .param = "ops",
+                .hint = "prune before quantize.dynamic: zeros stay zeros in it");
+    return PARE_OK;
+}
+
 static pare_status select_layers(finder *f) {
     const prune_options *o = f->o;
     const pare_layers_api *api = f->api->layers;
@@ -243,7 +261,7 @@ pare_status prune_plan_make(const pare_host *host, pare_model *model, const prun
     memset(plan, 0, sizeof *plan);
     pare_status st = list_layers(&f);
     if (st) return st;
-    if ((st = select_layers(&f))) return st;
+    if ((st = warn_of_integers(&f)) || (st = select_layers(&f))) return st;
     plan->tasks = scratch(host, f.n, sizeof *plan->tasks);
     if (!plan->tasks) return PARE_ENOMEM;
     uint64_t named = 0;

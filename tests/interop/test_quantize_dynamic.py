@@ -273,6 +273,9 @@ def together(tmp, net):
         zeros = [(nh.to_array(i) == 0).mean() for i in m.graph.initializer if i.data_type == T.INT8]
         expect(zeros and min(zeros) > 0.5, f"prune then dynamic: shares of zeros {zeros}")
         checked(model, "prune then dynamic")
+    _, said, _ = step(tmp, "dynamic-prune", net, "prune.unstructured", "{sparsity: 0.8}",
+                      more="  - {id: p, use: quantize.dynamic}\n")
+    expect("prune.integer" in said, f"dynamic then prune says what it leaves: {said}")
     model, _, _ = step(tmp, "prune-half", net, "quantize.float16", more=prune)
     if model:
         checked(model, "prune then float16")
